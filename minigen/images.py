@@ -1,0 +1,316 @@
+"""Pictures in and out, and the one value-range contract: [0,1] in files and plots, [-1,1] in models.
+
+Every picture that enters the package passes through `load_image`, so its quirks are dealt with once.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+import re
+import unicodedata
+import uuid
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+if TYPE_CHECKING:  # matplotlib takes as long to import as half of PyTorch: only those who draw wait for it
+    from matplotlib.figure import Figure
+
+MAX_PIXELS = 100_000_000  # a decoded picture above this is more likely a mistake or an attack than a photo
+
+# Pillow opens fifty formats more, among them PostScript, which it hands to another program to be executed.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+
+# One font that has Chinese characters, as Linux, macOS and Windows call theirs, the best first.
+CHINESE_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "Noto Sans CJK JP"),
+    *("PingFang SC", "Hiragino Sans GB", "Heiti TC", "STHeiti", "Songti SC", "Arial Unicode MS"),
+    *("Microsoft YaHei", "DengXian", "SimHei", "SimSun", "Microsoft JhengHei"),
+    *("WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Noto Serif CJK SC", "Droid Sans Fallback"),
+)
+
+
+def load_image(path: str | Path, size: int | None = None) -> Tensor:
+    """Read a picture as it is meant to be seen: upright, on white where transparent, in three channels.
+
+    Returns [3,H,W] float32 in [0,1]; with `size`, the largest centred square, resized to [3,size,size].
+    Of an animation the first picture. Raises FileNotFoundError where there is no file, ValueError where it
+    is no whole picture or has more than `MAX_PIXELS`.
+    """
+    path = Path(path)
+    if size is not None and size < 1:
+        raise ValueError(f"size is {size}, but a picture is at least 1 pixel wide")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, not a picture: give the path of one file in it")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no picture at {path}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd files: what matters is an error below
+        picture = _decode(path, size)
+        if size is not None:
+            picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
+    return from_pil(picture)
+
+
+def _decode(path: Path, size: int | None) -> Image.Image:
+    try:
+        with Image.open(path) as file:
+            kind, pixels = file.format, file.width * file.height
+            if kind in FORMATS and pixels <= MAX_PIXELS:
+                if size is not None:
+                    file.draft(None, (4 * size, 4 * size))  # a JPEG is decoded small, three times as fast
+                return _to_rgb(ImageOps.exif_transpose(file))
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        kind, pixels = None, 0 if isinstance(error, UnidentifiedImageError) else math.inf
+    except Exception as error:  # a damaged file makes Pillow raise almost anything
+        raise ValueError(f"{path} cannot be read whole ({error}): get a fresh copy of it") from error
+    if pixels > MAX_PIXELS:
+        raise ValueError(f"{path} has more than the {MAX_PIXELS:,} pixels allowed: scale it down first")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty, so it is no picture: get a fresh copy of it")
+    raise ValueError(f"{path} is in none of the formats {', '.join(FORMATS)}: save it as PNG or JPEG first")
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I") or picture.mode == "F":  # Pillow would clip these at 255
+        picture = _to_eight_bits(picture)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def _to_eight_bits(picture: Image.Image) -> Image.Image:
+    """Bring 16-bit grey, [0,65535], and floating-point grey, [0,1], to 8 bits."""
+    values = np.asarray(picture, dtype=np.float64)
+    white = 1 if picture.mode == "F" else 65535
+    if not (values.min() >= 0 and values.max() <= white):  # also where a value is NaN
+        raise ValueError(f"its greys run from {values.min():g} to {values.max():g}, expected 0 to {white}")
+    if "transparency" in picture.info:
+        values = np.where(values == picture.info["transparency"], white, values)
+    return Image.fromarray((values * (255 / white)).round().astype(np.uint8))
+
+
+def from_pil(picture: Image.Image) -> Tensor:
+    """Turn a picture of Pillow's into [3,H,W] float32 in [0,1], on white where it is transparent."""
+    pixels = torch.from_numpy(np.array(_to_rgb(picture)))  # [H,W,3] uint8
+    return pixels.permute(2, 0, 1).contiguous().float().div_(255)  # [3,H,W]
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """Turn [3,H,W] or [1,H,W] in [0,1] into a picture of Pillow's; values outside are clamped.
+
+    Raises TypeError where the values are whole numbers, ValueError where the shape differs or a value is NaN.
+    """
+    _check_floating(image)
+    if image.ndim != 3 or image.shape[0] not in (1, 3) or image.numel() == 0:
+        raise ValueError(f"the picture has shape {tuple(image.shape)}, expected (3, H, W) or (1, H, W)")
+    if image.isnan().any():
+        raise ValueError("the picture holds NaN, expected values in [0,1]: what made it has diverged")
+    pixels = image.detach().float().cpu().clamp(0, 1).mul(255).round().byte().expand(3, -1, -1)
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+
+
+def save_image(image: Tensor, path: str | Path) -> None:
+    """Write [3,H,W] in [0,1] to a file whose ending names the format; the folder must exist.
+
+    The file is there whole or not at all. Raises ValueError where the ending names no format,
+    FileNotFoundError where there is no such folder, OSError where it cannot be written.
+    """
+    path, picture = Path(path), to_pil(image)
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind not in FORMATS:
+        raise ValueError(f"{path} ends in {path.suffix!r}, which names no picture format: use .png or .jpg")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to save {path.name} in: make it first")
+    unfinished = path.with_name(f".{uuid.uuid4().hex}.part")  # beside, so that replacing is one step
+    try:
+        picture.save(unfinished, format=kind)
+        unfinished.replace(path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error.strerror or error}): save it elsewhere") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def to_signed(x: Tensor) -> Tensor:
+    """[0,1], the range of files and plots, to [-1,1], the range of models."""
+    _check_floating(x)
+    return x * 2 - 1
+
+
+def to_unit(x: Tensor) -> Tensor:
+    """[-1,1], the range of models, to [0,1], the range of files and plots; what lies outside is clamped."""
+    _check_floating(x)
+    return ((x + 1) / 2).clamp(0, 1)
+
+
+def _check_floating(x: Tensor) -> None:
+    kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        raise TypeError(f"the picture is of type {kind}, expected a float tensor: divide bytes by 255")
+
+
+def image_grid(
+    images: Tensor | Sequence[Tensor],
+    columns: int | None = None,
+    captions: Sequence[str] | None = None,
+    *,
+    title: str | None = None,
+    inches: float = 1.2,
+) -> Figure:
+    """Draw pictures [N,3,H,W] in [0,1] in rows, each with its caption below; long captions are wrapped.
+
+    `columns` defaults to a roughly square grid; `inches` is the width of one picture.
+    Raises ValueError where there is nothing to draw, or not one caption for each picture.
+    """
+    from matplotlib.figure import Figure  # not pyplot's: nothing is left open behind
+
+    pictures = [to_pil(image) for image in images]
+    if not pictures:
+        raise ValueError("there are no pictures to draw: the batch is empty")
+    if captions is not None and len(captions) != len(pictures):
+        raise ValueError(f"{len(captions)} captions for {len(pictures)} pictures: give one for each, or none")
+    if columns is None:
+        columns = math.ceil(math.sqrt(len(pictures)))
+    if columns < 1:
+        raise ValueError(f"columns is {columns}, but a grid has at least 1")
+
+    # Everything is placed by hand, in inches from the upper left corner, so that no text meets another
+    gap, line = 0.07, 0.135
+    texts = [_wrap(caption, int(inches * 15)) for caption in captions or []]  # 15 small letters are an inch wide
+    rows = [texts[k : k + columns] for k in range(0, len(pictures), columns)]
+    picture_height = inches * min(max(picture.height / picture.width for picture in pictures), 4)
+    width = columns * (inches + gap) + gap
+    heading = _wrap(title or "", int(width * 11))
+    y = gap + (0.18 * (heading.count("\n") + 1) if title else 0)
+    bottoms = []  # of the pictures of each row
+    for row in rows:
+        bottoms.append(y + gap + picture_height)
+        y = bottoms[-1] + line * max((text.count("\n") + 1 for text in row if text), default=0)
+
+    figure = Figure(figsize=(width, y + gap))
+    axes = figure.add_axes((0, 0, 1, 1))
+    for k, picture in enumerate(pictures):
+        row, column = divmod(k, columns)
+        middle = gap + column * (inches + gap) + inches / 2
+        scale = min(inches / picture.width, picture_height / picture.height)
+        w, h = (max(side * scale, 0.02) for side in picture.size)  # even a hairline is to be seen
+        shrunk = picture.width > w * figure.dpi
+        axes.imshow(
+            np.asarray(picture),
+            extent=(middle - w / 2, middle + w / 2, bottoms[row], bottoms[row] - h),
+            aspect="auto",
+            interpolation="antialiased" if shrunk else "nearest",  # enlarged, each pixel shows as a square
+        )
+        if captions:
+            _write(axes, middle, bottoms[row] + 0.03, texts[k], size=7.5)
+    if title:
+        _write(axes, width / 2, gap, heading, size=10)
+    axes.set(xlim=(0, width), ylim=(y + gap, 0))
+    axes.axis("off")
+    return figure
+
+
+def _write(axes, x: float, y: float, text: str, size: float) -> None:
+    fonts = _fonts()
+    # Letters that no font here has become boxes; a pair of dollars is money here, not a formula.
+    text = "".join(letter if letter == "\n" or _has_glyph(letter) else "□" for letter in text)
+    axes.text(x, y, text, ha="center", va="top", size=size, family=fonts, parse_math=False)
+
+
+@functools.cache
+def _fonts() -> list[str]:
+    """The plot's usual font, and after it, for the letters it lacks, an installed one with Chinese."""
+    from matplotlib.font_manager import fontManager
+
+    installed = set(fontManager.get_font_names())
+    return ["DejaVu Sans", *[name for name in CHINESE_FONTS if name in installed][:1]]
+
+
+@functools.cache
+def _has_glyph(letter: str) -> bool:
+    from matplotlib.font_manager import findfont, get_font
+
+    return any(get_font(findfont(name)).get_char_index(ord(letter)) for name in _fonts())
+
+
+def _wrap(text: str, width: int, most_lines: int = 6) -> str:
+    """Break a text into lines that are at most as wide as `width` small letters."""
+    width = max(width, 4)
+    # Kept together are a Chinese character with the stop after it, and a word
+    piece = re.compile(r"\s+|[\u2e80-\uffef][，。、；：？！）》”’]*|[^\s\u2e80-\uffef]+|.")
+    lines = []
+    for paragraph in text.splitlines():
+        line = ""
+        for part in piece.findall(" ".join(paragraph.split())):
+            if line and _width(line + part.rstrip()) > width:
+                lines.append(line.rstrip())
+                line = ""
+            line = (line + part).lstrip()
+            while _width(line.rstrip()) > width:  # a word longer than a line
+                fits = max(k for k in range(1, len(line)) if k == 1 or _width(line[:k]) <= width)
+                lines.append(line[:fits])
+                line = line[fits:]
+        lines.append(line.rstrip())
+    if len(lines) > most_lines:
+        lines = [*lines[: most_lines - 1], lines[most_lines - 1][:-1] + "…"]
+    return "\n".join(lines)
+
+
+def _width(text: str) -> float:
+    """How many small letters a text is wide."""
+    return sum(map(_letter_width, text))
+
+
+def _letter_width(letter: str) -> float:
+    if unicodedata.east_asian_width(letter) in "WF" or letter in "MW@":
+        return 2
+    return 1.4 if letter.isupper() else 1
+
+
+def figure_to_png(figure: Figure) -> bytes:
+    """The PNG of a figure, cut to what is drawn and as small as it can be without anybody seeing it."""
+    drawn, png = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", bbox_inches="tight")  # Jupyter itself does so only under %matplotlib inline
+    _small(Image.open(drawn).convert("RGB")).save(png, format="png", optimize=True)
+    return png.getvalue()
+
+
+def _small(picture: Image.Image) -> Image.Image:
+    """The picture in 256 colours, a third of the bytes, where nobody would see the difference; else as it is."""
+    few = picture.quantize(256, kmeans=1, dither=Image.Dither.NONE)
+    difference = np.asarray(few.convert("RGB"), dtype=np.int16) - np.asarray(picture)
+    return few if (np.abs(difference) > 16).mean() < 0.001 else picture
+
+
+class _Shown(NamedTuple):
+    """What Jupyter is handed to display: the picture, or where it cannot be shown its words."""
+
+    png: bytes
+    alt: str
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
+        return self.png, {"alt": self.alt}
+
+    def __repr__(self) -> str:
+        return self.alt
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Show a figure in a notebook, with the words that a reader who cannot see it is given instead."""
+    from IPython.display import display
+    from matplotlib import pyplot
+
+    png = figure_to_png(figure)
+    display(_Shown(png, alt))
+    pyplot.close(figure)

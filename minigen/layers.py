@@ -1,0 +1,37 @@
+"""The few network blocks that more than one model shares."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions whose result is added to what came in (He et al., 2016, arXiv:1512.03385).
+
+    [N,in,H,W] -> [N,out,H/stride,W/stride]; where the shape changes, a 1x1 convolution carries the input across.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.skip = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.skip = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.skip(x) + self.norm2(self.conv2(h)))
+
+
+def append_coordinates(x: Tensor) -> Tensor:
+    """Add two channels that say where each pixel is, from -1 to 1 (Liu et al., 2018, arXiv:1807.03247).
+
+    [N,C,H,W] -> [N,C+2,H,W]. A convolution sees the same everywhere; with these it can tell left from right.
+    """
+    n, _, height, width = x.shape
+    rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype).view(1, 1, height, 1)
+    columns = torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype).view(1, 1, 1, width)
+    return torch.cat([x, rows.expand(n, 1, height, width), columns.expand(n, 1, height, width)], dim=1)
