@@ -1,0 +1,298 @@
+"""Emoji scenes: the same everywhere, disjoint, fast, and telling the truth."""
+
+import hashlib
+import itertools
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from minigen.data import (
+    EmojiScenes,
+    Scene,
+    SceneObject,
+    batches,
+    caption_of,
+    draw_scenes,
+    is_held_out,
+    parse_caption,
+)
+from minigen.data.glyphs import draw_glyph
+from minigen.data.grammar import BACKGROUNDS, OBJECTS, RELATIONS
+from minigen.data.scenes import SPLITS, _draw
+
+
+def every_combination():
+    objects = [SceneObject(name, size) for name in OBJECTS for size in ("small", "large")]
+    for thing, background in itertools.product(objects, BACKGROUNDS):
+        yield Scene((thing,), background)
+    for first, second, relation in itertools.product(objects[::3], objects[::5], RELATIONS):
+        if first.name != second.name:
+            yield Scene((first, second), "blue", relation)
+
+
+def test_there_are_forty_objects_with_different_names_and_drawings_in_both_languages():
+    assert len(OBJECTS) == 40
+    assert len({emoji for emoji, _, _ in OBJECTS.values()}) == 40
+    assert len({chinese for _, _, chinese in OBJECTS.values()}) == 40
+
+
+# Frozen values: if one changes, every machine's scenes have changed, and all published numbers with them.
+@pytest.mark.parametrize(
+    ("split", "seed", "k", "caption"),
+    [
+        ("train", 0, 1, "a small pig on a grey background"),
+        ("train", 0, 99_999, "a small pizza on a pink background"),
+        ("train", 7, 12, "a small elephant on a blue background"),
+        ("val", 0, 3, "a small bicycle on a grey background"),
+        ("test", 2, 500, "a small balloon on a purple background"),
+        ("held_out", 0, 0, "a small frog below a small dog on a purple background"),
+    ],
+)
+def test_scene_k_of_a_split_and_seed_is_the_same_on_every_machine(split, seed, k, caption):
+    assert EmojiScenes(split, seed=seed)[k].caption == caption
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_a_scene_does_not_depend_on_the_batch_it_is_drawn_in(size):
+    scenes = EmojiScenes("train", size=size)
+    together = scenes.take(range(150))
+    for start, count in ((0, 1), (1, 2), (3, 64), (67, 83)):
+        apart = scenes.take(range(start, start + count))
+        assert torch.equal(apart.images, together.images[start : start + count])
+        assert apart.captions == together.captions[start : start + count]
+    assert torch.equal(scenes[7].image, together.images[7])
+
+
+def test_a_scene_is_the_same_in_another_process_with_another_number_of_threads():
+    code = (
+        "import hashlib, torch; torch.set_num_threads(1); from minigen.data import EmojiScenes;"
+        "print(hashlib.sha256(EmojiScenes('test', seed=3).take(range(40)).images.numpy().tobytes()).hexdigest())"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "7"}
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    here = hashlib.sha256(EmojiScenes("test", seed=3).take(range(40)).images.numpy().tobytes()).hexdigest()
+    assert there.stdout.strip() == here
+
+
+def test_another_seed_gives_other_scenes():
+    first, second = (EmojiScenes("train", seed=seed).scenes(range(200)) for seed in (0, 1))
+    assert sum(a == b for a, b in zip(first, second, strict=True)) < 10
+
+
+def test_no_held_out_combination_occurs_in_100_000_training_scenes():
+    assert not any(is_held_out(scene) for scene in EmojiScenes("train", length=100_000).scenes(range(100_000)))
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_the_other_splits_hold_the_combinations_of_training(split):
+    assert not any(is_held_out(scene) for scene in EmojiScenes(split).scenes(range(5_000)))
+
+
+def test_every_held_out_scene_holds_a_held_out_combination():
+    assert all(is_held_out(scene) for scene in EmojiScenes("held_out").scenes(range(5_000)))
+
+
+def test_each_object_and_each_background_is_seen_in_training_though_not_together():
+    scenes = EmojiScenes("train", length=100_000).scenes(range(100_000))
+    pairs = {(thing.name, scene.background) for scene in scenes for thing in scene.objects}
+    assert len(pairs) == 40 * (len(BACKGROUNDS) - 1)
+    lacking = set(itertools.product(OBJECTS, BACKGROUNDS)) - pairs
+    assert len({name for name, _ in lacking}) == 40
+    assert {background for _, background in lacking} == set(BACKGROUNDS)
+
+
+def test_splits_share_no_scene():
+    """Compared by everything that was drawn for them, at several seeds: not one in common."""
+    seen: dict[tuple, str] = {}
+    for split, seed in itertools.product(SPLITS, (0, 1)):
+        fields = _draw(split, seed, np.arange(20_000))
+        del fields["turned"]  # another caption for the same picture
+        for row in zip(*(values.tolist() for values in fields.values()), strict=True):
+            assert seen.setdefault(row, split) == split
+
+
+def test_what_makes_a_scene_is_drawn_evenly():
+    scenes = EmojiScenes("train", length=40_000).scenes(range(40_000))
+    pairs = [scene for scene in scenes if scene.relation]
+    assert 0.40 < len(pairs) / len(scenes) < 0.50  # half are drawn as pairs, and more of those are held out
+    for values, expected in (
+        ([scene.objects[0].name for scene in scenes], 1 / 40),
+        ([scene.background for scene in scenes], 1 / 8),
+        ([scene.objects[0].size for scene in scenes], 1 / 2),
+        ([scene.relation for scene in pairs], 1 / 2),
+    ):
+        for value in set(values):
+            assert values.count(value) / len(values) == pytest.approx(expected, rel=0.2), value
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_caption_can_be_read_back(language, turned):
+    for scene in every_combination():
+        assert parse_caption(caption_of(scene, language, turned=turned)) == scene
+
+
+def test_captions_are_grammatical():
+    apple = Scene((SceneObject("apple", "small"),), "orange")
+    assert caption_of(apple) == "a small apple on an orange background"
+    assert caption_of(apple, "zh") == "橙色背景上有一个小苹果"
+    pair = Scene((SceneObject("cat", "small"), SceneObject("rocket", "large")), "blue", "left of")
+    assert caption_of(pair) == "a small cat to the left of a large rocket on a blue background"
+    assert caption_of(pair, turned=True) == "a large rocket to the right of a small cat on a blue background"
+    assert caption_of(pair, "zh") == "蓝色背景上\uff0c一只小猫在一枚大火箭的左边"
+
+
+@pytest.mark.parametrize(
+    ("caption", "scene"),
+    [
+        ("Cat", Scene((SceneObject("cat", "large"),), "white")),
+        (
+            "a fox below the small tree, on pink",
+            Scene((SceneObject("tree", "small"), SceneObject("fox", "large")), "pink", "above"),
+        ),
+        ("一只小熊猫", Scene((SceneObject("panda", "small"),), "white")),
+        ("大象", Scene((SceneObject("elephant", "large"),), "white")),
+    ],
+)
+def test_a_caption_of_ones_own_is_understood(caption, scene):
+    assert parse_caption(caption) == scene
+
+
+@pytest.mark.parametrize(
+    ("caption", "named"),
+    [
+        ("a unicorn on a blue background", "unicorn"),
+        ("一只小龙", "龙"),
+        ("a cat 🐱", "🐱"),
+        ("", "0 object"),
+        ("a cat and a dog", "2 object"),
+        ("a cat above", "1 object"),
+        ("a cat above a dog above a fox", "more than one relation"),
+        ("a cat on a blue green background", "more than one background"),
+        ("catdog", "catdog"),
+    ],
+)
+def test_a_caption_that_is_not_understood_is_refused_by_name(caption, named):
+    with pytest.raises(ValueError, match=named):
+        parse_caption(caption)
+
+
+def test_labels_say_what_the_caption_says():
+    scenes = EmojiScenes("train")
+    batch = scenes.take(range(300))
+    for k, scene in enumerate(scenes.scenes(range(300))):
+        assert parse_caption(batch.captions[k]) == scene
+        answers = {
+            question: scenes.questions[question][int(batch.labels[question][k])] for question in scenes.questions
+        }
+        first, second = scene.objects[0], scene.objects[1] if scene.relation else SceneObject("cat", "small")
+        assert answers["object"] == first.name
+        assert answers["size"] == first.size
+        assert answers["background"] == scene.background
+        assert answers["relation"] == (scene.relation or "alone")
+        assert answers["other"] == (second.name if scene.relation else "nothing")
+        assert answers["other_size"] == (second.size if scene.relation else "nothing")
+
+
+def test_the_picture_shows_the_relation_that_the_caption_names():
+    """By the picture alone: two red hearts' centres of mass would not tell, so a red heart and a green frog."""
+    heart, frog = SceneObject("heart", "large"), SceneObject("frog", "large")
+    for relation, axis in (("left of", 1), ("above", 0)):
+        images = draw_scenes([Scene((heart, frog), "white", relation)] * 40, seed=1)
+        red = ((images[:, 0] > 0.6) & (images[:, 1] < 0.35)).float()
+        green = ((images[:, 1] > 0.55) & (images[:, 2] < 0.4)).float()
+        for k in range(40):
+            centres = [mask[k].nonzero().float().mean(dim=0)[axis] for mask in (red, green)]
+            assert centres[0] + 8 < centres[1]
+
+
+def test_a_large_object_covers_more_than_a_small_one():
+    for name in ("apple", "key"):
+        covered = []
+        for size in ("small", "large"):
+            images = draw_scenes([Scene((SceneObject(name, size),), "blue")] * 30)
+            covered.append((images - images[:, :, :1, :1]).abs().amax(1).gt(0.05).float().mean().item())
+        assert covered[1] > 2 * covered[0]
+
+
+def test_objects_lie_wholly_inside_the_picture():
+    """Their premultiplied alpha, drawn on white and subtracted, leaves the one-pixel frame nearly untouched."""
+    scenes = [Scene((SceneObject(name, "large"),), "green") for name in OBJECTS]
+    frames = draw_scenes(scenes, size=64)
+    ground = frames.flatten(2).mode(dim=2).values[:, :, None, None]
+    touched = (frames - ground).abs().amax(1) > 0.1
+    edge = torch.cat([touched[:, 0], touched[:, -1], touched[:, :, 0], touched[:, :, -1]], dim=1)
+    assert edge.float().mean() < 0.02
+
+
+def test_a_glyph_is_premultiplied():
+    glyph = draw_glyph("🐱", 48)
+    assert glyph.shape == (4, 48, 48)
+    assert (glyph[:3] <= glyph[3:] + 1 / 255).all()
+
+
+def test_batches_are_drawn_by_a_generator():
+    scenes = EmojiScenes("train", size=16)
+    first, second = (scenes.batch(5, generator=torch.Generator().manual_seed(4)) for _ in range(2))
+    assert torch.equal(first.images, second.images)
+    assert first.images.min() >= 0 and first.images.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"split": "training"}, "training"),
+        ({"size": 4}, "4"),
+        ({"language": "fr"}, "fr"),
+        ({"length": 0}, "0"),
+        ({"seed": -1}, "-1"),
+    ],
+)
+def test_an_unknown_argument_is_refused_by_name(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        EmojiScenes(**arguments)
+
+
+def test_an_index_beyond_the_end_is_refused():
+    with pytest.raises(IndexError, match="10"):
+        EmojiScenes("test", length=10)[10]
+    with pytest.raises(IndexError, match="10"):
+        EmojiScenes("test", length=10).take([3, 10])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: SceneObject("unicorn", "small"),
+        lambda: SceneObject("cat", "huge"),
+        lambda: Scene((SceneObject("cat", "small"),), "teal"),
+        lambda: Scene((), "blue"),
+        lambda: Scene((SceneObject("cat", "small"),), "blue", "left of"),
+        lambda: Scene((SceneObject("cat", "small"), SceneObject("dog", "small")), "blue"),
+    ],
+)
+def test_an_impossible_scene_is_refused(build):
+    with pytest.raises(ValueError, match=r"\w+"):
+        build()
+
+
+def test_at_least_2_000_scenes_a_second():
+    source = batches(EmojiScenes("train"), 256)
+    next(source)
+    best = 0.0
+    for _ in range(5):  # the machine may be busy elsewhere: the best of five
+        start = time.perf_counter()
+        next(source)
+        best = max(best, 256 / (time.perf_counter() - start))
+    assert best >= 2_000, f"{best:.0f} scenes a second"
+
+
+@pytest.mark.gpu
+def test_batches_arrive_on_the_gpu():
+    batch = EmojiScenes("train").batch(4, device="cuda")
+    assert batch.images.device.type == batch.labels["object"].device.type == "cuda"
