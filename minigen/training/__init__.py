@@ -1,0 +1,19 @@
+"""Training on Hugging Face accelerate: a step function, one loop, EMA, checkpoints that resume."""
+
+from minigen.training.checkpoint import Checkpoint, RandomState, load_checkpoint, save_checkpoint
+from minigen.training.ema import EMA
+from minigen.training.loop import Step, TrainState, fit, make_accelerator, make_step, train
+
+__all__ = [
+    "EMA",
+    "Checkpoint",
+    "RandomState",
+    "Step",
+    "TrainState",
+    "fit",
+    "load_checkpoint",
+    "make_accelerator",
+    "make_step",
+    "save_checkpoint",
+    "train",
+]
