@@ -1,0 +1,1 @@
+"""Commands that take minutes: what the course runs once, so that its pages can show it."""

@@ -1,0 +1,102 @@
+"""Run the lessons: execute them in place as they are committed, or repeat one over seeds to measure its spread.
+
+python -m minigen.recipes.lessons run NOTEBOOK ...
+python -m minigen.recipes.lessons repeat NOTEBOOK --seeds 0 1 2
+"""
+
+import argparse
+import base64
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+TIMEOUT = 600  # seconds for one cell
+KEPT = {"tags"}  # of a cell's metadata: the rest is what an editor or a run left there
+
+
+def run(path: Path) -> None:
+    """Execute a lesson from top to bottom and save it with its outputs, ready to be committed.
+
+    The figure of the cell tagged "cover" is also saved, as pictures/NAME.png: the page begins with it.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    os.environ["MINIGEN_WIDGETS"] = "0"  # still pictures: a saved widget is an empty box without its kernel
+    seconds = execute(notebook, path.parent)
+    clean(notebook)
+    nbformat.write(notebook, path)
+    for cell in notebook.cells:
+        if "cover" in cell.metadata.get("tags", []):
+            picture = next(o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {}))
+            cover = path.parent / "pictures" / f"{path.stem}.png"
+            cover.parent.mkdir(exist_ok=True)
+            cover.write_bytes(base64.b64decode(picture))
+    print(f"{path.name}: {seconds:.0f} s, {path.stat().st_size / 1000:.0f} KB", flush=True)
+
+
+def repeat(path: Path, seeds: list[int]) -> None:
+    """Run a lesson up to its cell tagged "results" once a seed, and save what it measured to results/NAME.json.
+
+    The lesson sets `SEED = ...` in one line and puts what it measured, as numbers, into a dict `results`.
+    """
+    measured = []
+    for seed in seeds:
+        notebook = nbformat.read(path, as_version=4)
+        end = next(k for k, cell in enumerate(notebook.cells) if "results" in cell.metadata.get("tags", []))
+        notebook.cells = notebook.cells[: end + 1]
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.source = re.sub(r"^SEED = \d+", f"SEED = {seed}", cell.source, flags=re.MULTILINE)
+        notebook.cells.append(nbformat.v4.new_code_cell("import json; print(json.dumps(results))"))
+        seconds = execute(notebook, path.parent)
+        measured.append(json.loads(notebook.cells[-1].outputs[0].text))
+        print(f"seed {seed}: {seconds:.0f} s, {measured[-1]}", flush=True)
+    results = {name: [run[name] for run in measured] for name in measured[0]}
+    file = path.parent / "results" / f"{path.stem}.json"
+    file.parent.mkdir(exist_ok=True)
+    command = f"python -m minigen.recipes.lessons repeat notebooks/{path.name} --seeds {' '.join(map(str, seeds))}"
+    file.write_text(json.dumps({"command": command, "seeds": seeds, **results}, indent=2) + "\n", encoding="utf-8")
+
+
+def execute(notebook: NotebookNode, folder: Path) -> float:
+    """Run all cells in `folder`, as Jupyter does, and return the seconds; an error in a cell is raised."""
+    begun = time.perf_counter()
+    # Without widget state: GitHub refuses to show a page that holds it
+    NotebookClient(
+        notebook, timeout=TIMEOUT, resources={"metadata": {"path": str(folder)}}, store_widget_state=False
+    ).execute()
+    return time.perf_counter() - begun
+
+
+def clean(notebook: NotebookNode) -> None:
+    """Take out what changes with every run or machine and is not shown on the page."""
+    notebook.metadata.language_info = {"name": "python"}
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        cell.metadata = NotebookNode({key: value for key, value in cell.metadata.items() if key in KEPT})
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m minigen.recipes.lessons", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    running = commands.add_parser("run", help="execute lessons in place")
+    running.add_argument("notebooks", nargs="+", type=Path)
+    repeating = commands.add_parser("repeat", help="measure the spread over seeds")
+    repeating.add_argument("notebook", type=Path)
+    repeating.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    options = parser.parse_args(arguments)
+    if options.command == "run":
+        for path in options.notebooks:
+            run(path)
+    else:
+        repeat(options.notebook, options.seeds)
+
+
+if __name__ == "__main__":
+    main()

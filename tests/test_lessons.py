@@ -1,0 +1,65 @@
+"""The commands that run the lessons."""
+
+import json
+
+import nbformat
+import pytest
+from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from minigen.recipes import lessons
+
+
+def write(path, *cells):
+    notebook = new_notebook(cells=[new_markdown_cell("# A lesson"), *cells])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
+    return path
+
+
+def tagged(source, tag):
+    cell = new_code_cell(source)
+    cell.metadata.tags = [tag]
+    return cell
+
+
+def test_run_executes_in_place_and_saves_the_cover_and_no_widget(tmp_path):
+    cover = tagged(
+        "from minigen.images import *\nimport torch\nshow(image_grid(torch.rand(1, 3, 4, 4)), alt='x')", "cover"
+    )
+    live = new_code_cell(
+        "from minigen.widgets import live\n"
+        "live(lambda size=1: torch.full((3, 4, 4), size / 9), alt='grey', size=(1, 9, 1))"
+    )
+    path = write(tmp_path / "07_lesson.ipynb", cover, live)
+    lessons.main(["run", str(path)])
+    done = nbformat.read(path, as_version=4)
+    assert [cell.execution_count for cell in done.cells if cell.cell_type == "code"] == [1, 2]
+    assert "widgets" not in done.metadata
+    assert done.cells[1].metadata == {"tags": ["cover"]}
+    assert "image/png" in done.cells[2].outputs[0].data
+    assert (tmp_path / "pictures" / "07_lesson.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_repeat_runs_each_seed_up_to_the_results_and_keeps_what_was_measured(tmp_path):
+    path = write(
+        tmp_path / "07_lesson.ipynb",
+        new_code_cell("SEED = 0\nx = SEED * 10"),
+        tagged("results = {'x': x}", "results"),
+        new_code_cell("raise RuntimeError('this comes after the results')"),
+    )
+    before = path.read_bytes()
+    lessons.main(["repeat", str(path), "--seeds", "1", "2", "5"])
+    saved = json.loads((tmp_path / "results" / "07_lesson.json").read_text(encoding="utf-8"))
+    assert saved["x"] == [10, 20, 50]
+    assert saved["seeds"] == [1, 2, 5]
+    assert saved["command"].endswith("07_lesson.ipynb --seeds 1 2 5")
+    assert path.read_bytes() == before
+
+
+def test_a_lesson_that_fails_is_not_saved(tmp_path):
+    path = write(tmp_path / "07_lesson.ipynb", new_code_cell("1 / 0"))
+    before = path.read_bytes()
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        lessons.main(["run", str(path)])
+    assert path.read_bytes() == before
