@@ -1,0 +1,159 @@
+"""Every lesson is in order, as committed: run from top to bottom, small, readable by all, free of dead names and links.
+
+That its cells run is another matter: `pytest` alone executes them, by nbval.
+"""
+
+import copy
+
+import house
+import nbformat
+import pytest
+
+NOTEBOOKS = sorted((house.ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_lesson_is_in_order(path):
+    notebook = nbformat.read(path, as_version=4)
+    problems = house.notebook_problems(notebook, name=path.name, folder=path.parent)
+    assert not problems, "\n".join(problems)
+
+
+def test_the_first_two_lessons_are_there():
+    assert [path.name[:3] for path in NOTEBOOKS][:2] == ["00_", "01_"]
+
+
+# --- the checker itself -------------------------------------------------------------------------------------
+
+CODE = 'from minigen import data\nscenes = data.EmojiScenes(split="train", size=32)\nscenes.batch(2)'
+PROSE = """# A lesson
+
+Emoji: OpenMoji, CC BY-SA 4.0. See [below](#Exercises) and [the next](01_next.ipynb).
+
+```
+# no heading
+```
+"""
+PICTURE = {
+    "output_type": "display_data",
+    "data": {"image/png": "iVBORw0KGgo=", "text/plain": "<Figure>"},
+    "metadata": {"image/png": {"alt": "two scenes in a row"}},
+}
+BAR = {"output_type": "stream", "name": "stderr", "text": "\r 50%|####     | 1/2 [00:01<00:01,  1.0it/s]\n"}
+
+
+def _good():
+    """A small lesson with nothing wrong, as a notebook."""
+    v4 = nbformat.v4
+    first = v4.new_code_cell(CODE, execution_count=1, outputs=[nbformat.from_dict(PICTURE)])
+    skipped = v4.new_code_cell("input()", metadata={"tags": ["skip-execution", "nbval-skip"]})
+    second = v4.new_code_cell("%matplotlib inline\n1 + 1", execution_count=2, outputs=[nbformat.from_dict(BAR)])
+    cells = [v4.new_markdown_cell(PROSE), first, skipped, second, v4.new_markdown_cell("## Exercises")]
+    return v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+
+
+def _problems(notebook, folder, name="00_start_here.ipynb"):
+    return house.notebook_problems(notebook, name=name, folder=folder)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "01_next.ipynb").write_text("{}")
+    return tmp_path
+
+
+def test_a_lesson_with_nothing_wrong_has_no_problems(folder):
+    assert _problems(_good(), folder) == []
+
+
+def _output(notebook, **output):
+    notebook.cells[1].outputs = [nbformat.from_dict(output)]
+
+
+def _display(notebook, data, metadata=None):
+    _output(notebook, output_type="display_data", data=data, metadata=metadata or {})
+
+
+def _source(notebook, text, cell=1):
+    notebook.cells[cell].source = text
+
+
+WIDGET = "application/vnd.jupyter.widget-view"
+HOME = "/" + "home/ada"  # in two pieces, for the same rule holds for this file
+BAD = {  # what is done to the good lesson, and a word of the one problem that comes of it
+    "kernel": (lambda n: n.metadata.kernelspec.update(name="minigen"), "not python3"),
+    "widgets": (lambda n: n.metadata.update(widgets={}), "metadata.widgets"),
+    "order": (lambda n: n.cells[3].update(execution_count=3), "execution count 3, expected 2"),
+    "not run": (lambda n: [n.cells[k].update(execution_count=None) for k in (1, 3)], "it has not been run"),
+    "not run to its end": (lambda n: n.cells[3].update(execution_count=None), "execution count None, expected 2"),
+    "one tag": (lambda n: n.cells[2].metadata.update(tags=["nbval-skip"]), "tagged nbval-skip alone"),
+    "empty code": (lambda n: _source(n, " \n", 3), "cell 3 is empty"),
+    "empty prose": (lambda n: n.cells.append(nbformat.v4.new_markdown_cell("")), "cell 5 is empty"),
+    "two titles": (lambda n: _source(n, "# Another\n\n## Exercises", 4), "2 headings of the first level"),
+    "two titles, underlined": (lambda n: _source(n, "Another\n=======\n\n## Exercises", 4), "2 headings"),
+    "two titles, in HTML": (lambda n: _source(n, "<h1>Another</h1>\n\n## Exercises", 4), "2 headings"),
+    "no title": (lambda n: _source(n, PROSE.replace("# A", "## A"), 0), "0 headings of the first level"),
+    "no exercises": (lambda n: _source(n, "## Games\n\n<a id='Exercises'></a>", 4), "no section of exercises"),
+    "no credit": (lambda n: _source(n, PROSE.replace("CC BY-SA 4.0", "free"), 0), "without naming OpenMoji"),
+    "dead link": (lambda n: _source(n, PROSE.replace("01_next", "01_later"), 0), "links to 01_later.ipynb"),
+    "dead anchor": (lambda n: _source(n, PROSE.replace("#Exercises", "#Games"), 0), "no heading is called so"),
+    "dead reference": (lambda n: _source(n, PROSE + "\n\n[a]: gone.md", 0), "links to gone.md"),
+    "mute picture": (lambda n: _display(n, PICTURE["data"]), "alt text ''"),
+    "mumbled picture": (lambda n: _display(n, PICTURE["data"], {"image/png": {"alt": "plot"}}), "alt text 'plot'"),
+    "mute drawing": (lambda n: _display(n, {"image/svg+xml": "<svg/>"}), "alt text ''"),
+    "mute picture in prose": (lambda n: _source(n, "## Exercises\n\n![](01_next.ipynb)", 4), "alt text ''"),
+    "mute picture in HTML": (lambda n: _source(n, '## Exercises\n\n<img src="01_next.ipynb">', 4), "alt text ''"),
+    "mute picture in an output": (lambda n: _display(n, {"text/html": "<img src='data:x'>"}), "alt text ''"),
+    "widget": (lambda n: _display(n, {f"{WIDGET}+json": {"model_id": "1"}}), "saved a widget"),
+    "error": (lambda n: _output(n, output_type="error", ename="KeyError", evalue="", traceback=[]), "KeyError"),
+    "stderr": (lambda n: _output(n, output_type="stream", name="stderr", text="UserWarning: hm"), "UserWarning: hm"),
+    "path in code": (lambda n: _source(n, CODE + f"\nopen('{HOME}/x')"), "machine's path"),
+    "path in prose": (lambda n: _source(n, f"## Exercises\n\nin {HOME}/x", 4), "machine's path"),
+    "path in print": (lambda n: _output(n, output_type="stream", name="stdout", text=f"{HOME}/x"), "machine's path"),
+    "path in a result": (lambda n: _display(n, {"text/plain": f"'{HOME}/x'"}), "machine's path"),
+    "no Python": (lambda n: _source(n, "def f(:", 3), "no Python"),
+    "lost import": (lambda n: _source(n, "from minigen.data import Nothing", 3), "minigen.data.Nothing does not exist"),
+    "lost module": (lambda n: _source(n, "import minigen.attic", 3), "minigen.attic does not exist"),
+    "lost attribute": (lambda n: _source(n, "data.EmojiScene(size=3)", 3), "data.EmojiScene does not exist"),
+    "lost method": (lambda n: _source(n, "data.EmojiScenes.of_hub()", 3), "data.EmojiScenes.of_hub does not exist"),
+    "network module": (lambda n: _source(n, "import urllib.request", 3), "imports urllib"),
+    "network import": (lambda n: _source(n, "from huggingface_hub import login", 3), "imports huggingface_hub"),
+    "fetched address": (lambda n: _source(n, "read('https://example.org/x.csv')", 3), "a URL"),
+    "download": (lambda n: _source(n, "load(root='.', download=True)", 3), "download=True"),
+    "hub": (lambda n: _source(n, "import torch\ntorch.hub.load('a', 'b')", 3), "torch.hub.load"),
+    "shell": (lambda n: _source(n, "!pip install x", 3), "shell line"),
+    "widget bar": (lambda n: _source(n, "from tqdm.auto import tqdm", 3), "tqdm"),
+    "too large": (lambda n: _source(n, "# " + "x" * house.MAX_BYTES, 3), "bytes, at most 500,000"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_the_checker_finds(folder, what):
+    spoil, words = BAD[what]
+    notebook = copy.deepcopy(_good())
+    spoil(notebook)
+    (problem,) = _problems(notebook, folder)
+    assert words in problem
+
+
+@pytest.mark.parametrize("name", ["start.ipynb", "0_start.ipynb", "00-start.ipynb", "00_Start.ipynb", "00_.ipynb"])
+def test_the_checker_finds_a_wrong_name(folder, name):
+    (problem,) = _problems(_good(), folder, name)
+    assert name in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "print('see https://openmoji.org')",
+        "display(Markdown('https://openmoji.org'))",
+        "address = 'https://openmoji.org'",
+        "data = scenes\ndata.anything",
+        "def f(data):\n    return data.anything",
+        "await scenes",
+    ],
+)
+def test_the_checker_leaves_alone(folder, text):
+    notebook = _good()
+    _source(notebook, text, 3)
+    assert _problems(notebook, folder) == []
