@@ -6,8 +6,8 @@ import os
 import pickle
 import random
 import signal
-import subprocess
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
