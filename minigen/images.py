@@ -174,6 +174,7 @@ def image_grid(
     Raises ValueError where there is nothing to draw, or not one caption for each picture.
     """
     from matplotlib.figure import Figure  # not pyplot's: nothing is left open behind
+    from matplotlib.patches import Rectangle
 
     pictures = [to_pil(image) for image in images]
     if not pictures:
@@ -212,6 +213,8 @@ def image_grid(
             aspect="auto",
             interpolation="antialiased" if shrunk else "nearest",  # enlarged, each pixel shows as a square
         )
+        frame = Rectangle((middle - w / 2, bottoms[row] - h), w, h, fill=False, edgecolor="#dddddd", linewidth=0.5)
+        axes.add_patch(frame)  # or a white picture would have no edge on a white page
         if captions:
             _write(axes, middle, bottoms[row] + 0.03, texts[k], size=7.5)
     if title:

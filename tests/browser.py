@@ -185,6 +185,9 @@ def photograph_notebook(notebook: Path, out: Path, *, run: bool = False, dark: b
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         shutil.copy(notebook, folder)
+        for beside in ("pictures", "results"):  # what a lesson shows and reads
+            if (notebook.parent / beside).is_dir():
+                shutil.copytree(notebook.parent / beside, Path(folder) / beside)
         with jupyterlab(Path(folder), dark=dark) as url, browser_page() as page:
             opened = LabNotebook(page, url, notebook.name)
             if run and (failed := opened.run_all()) is not None:
