@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from minigen.data.base import Batch, Example, PictureDataset, batches
+from minigen.data import EmojiPortraits, EmojiScenes
+from minigen.data.base import Batch, Example, PictureDataset, batches, grouped_batches
 
 
 class Numbers(PictureDataset):
@@ -27,6 +28,27 @@ class Numbers(PictureDataset):
         self.asked.append(numbers.tolist())
         images = (numbers / 100)[:, None, None, None].expand(-1, 3, 2, 2)
         return Batch(images, [f"number {k}" for k in numbers.tolist()], {"number": numbers})
+
+
+class Remainders(Numbers):
+    """Picture k is filled with k/100, and its label says what is left of k divided by 5."""
+
+    questions = {"remainder": ["0", "1", "2", "3", "4"]}
+
+    def take(self, indices):
+        batch = super().take(indices)
+        return batch._replace(labels={"remainder": batch.labels["number"] % 5})
+
+
+class Silent(Numbers):
+    """Pictures of which nothing is asked."""
+
+    questions = {}
+
+
+def numbers(stream, n):
+    """The pictures of the first `n` batches, by their number."""
+    return [[int(c.removeprefix("number ")) for c in batch.captions] for batch in itertools.islice(stream, n)]
 
 
 def some(stream, n):
@@ -139,6 +161,52 @@ def test_a_subset_beyond_the_data_set_is_refused(indices):
         Numbers().subset(indices)
 
 
+# --- the answers to one question --------------------------------------------------------------------------------
+
+LABELLED = {
+    "any data set": lambda: Numbers(100),
+    "more than are taken at a time": lambda: Remainders(2500),
+    "scenes": lambda: EmojiScenes("val", size=16, length=60),
+    "portraits": lambda: EmojiPortraits("test", size=16, length=60),
+    "a subset": lambda: Numbers(100).subset([7, 2, 2, 99]),
+    "a subset of scenes": lambda: EmojiScenes("val", size=16, length=60).subset(range(50, 10, -1)),
+    "a subset of a subset": lambda: Numbers(100).subset(range(50, 60)).subset([3, 1]),
+    "nothing": lambda: Numbers(0),
+}
+
+
+@pytest.mark.parametrize("build", LABELLED.values(), ids=LABELLED)
+def test_labels_are_those_of_the_examples_in_their_order(build):
+    dataset = build()
+    truth = dataset.take(torch.arange(len(dataset))).labels
+    for question in dataset.questions:
+        answers = dataset.labels(question)
+        assert answers.dtype == torch.int64
+        assert_close(answers, truth[question], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [EmojiScenes, EmojiPortraits])
+def test_the_labels_of_100_000_scenes_are_told_without_drawing_one(kind, monkeypatch):
+    monkeypatch.setattr(kind, "_paint", None)
+    assert kind("train").labels("object").shape == (100_000,)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "known"),
+    [
+        (Numbers(), "number"),
+        (Numbers().subset([1]), "number"),
+        (EmojiScenes("val"), "object, other, relation"),
+        (EmojiPortraits("val"), "object, background, width"),
+        (Silent(), "none"),
+    ],
+    ids=["any", "subset", "scenes", "portraits", "without labels"],
+)
+def test_a_question_that_is_not_answered_is_refused_by_name(dataset, known):
+    with pytest.raises(ValueError, match=f"does not answer 'colour'; its questions are: {known}"):
+        dataset.labels("colour")
+
+
 @pytest.mark.gpu
 def test_batches_arrive_on_the_gpu_and_are_the_same_there():
     there = next(batches(Numbers(), 8, device="cuda"))
@@ -216,3 +284,84 @@ def test_a_stream_is_endless_and_lazy():
 def test_what_cannot_be_shared_is_refused_at_the_call_and_not_at_the_first_batch(arguments, message):
     with pytest.raises(ValueError, match=message):
         batches(Numbers(), **arguments)
+
+
+# --- batches in groups ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("group", [1, 2, 4, 6])
+def test_neighbours_of_a_group_share_the_answer(group):
+    for batch in itertools.islice(grouped_batches(Remainders(40), 12, "remainder", group=group), 30):
+        answers = batch.labels["remainder"].view(-1, group)
+        assert (answers == answers[:, :1]).all()
+        assert len(batch.images) == len(batch.captions) == 12
+
+
+def test_groups_are_of_four_unless_said():
+    drawn = torch.stack(
+        [b.labels["remainder"] for b in itertools.islice(grouped_batches(Remainders(40), 8, "remainder"), 50)]
+    )
+    assert (drawn[:, :4] == drawn[:, :1]).all() and (drawn[:, 4:] == drawn[:, 4:5]).all()
+    assert (drawn[:, 0] != drawn[:, 4]).any()
+
+
+def test_all_answers_are_equally_frequent_however_rare_their_pictures_are():
+    """Of 0 and 1 there are thirty pictures each, of 2 but one."""
+    rare = Remainders(200).subset([k for k in range(150) if k % 5 in (0, 1)] + [2, 3, 4])
+    drawn = torch.cat([b.labels["remainder"] for b in itertools.islice(grouped_batches(rare, 100, "remainder"), 100)])
+    shares = torch.bincount(drawn, minlength=5) / len(drawn)
+    assert_close(shares, torch.full((5,), 0.2), rtol=0, atol=0.04)  # 5 standard deviations of 2,500 groups
+
+
+def test_within_an_answer_all_its_pictures_are_drawn_and_evenly():
+    drawn = torch.tensor(numbers(grouped_batches(Remainders(20), 100, "remainder"), 200)).flatten()
+    counts = torch.bincount(drawn, minlength=20) / len(drawn)
+    assert_close(counts, torch.full((20,), 0.05), rtol=0, atol=0.012)
+
+
+def test_members_of_a_group_differ():
+    groups = torch.tensor(numbers(grouped_batches(Remainders(1000), 4, "remainder"), 100))
+    assert sum(len(set(group)) == 4 for group in groups.tolist()) > 90
+
+
+def test_a_grouped_batch_depends_on_the_seed_and_its_number_alone():
+    whole = numbers(grouped_batches(Remainders(100), 8, "remainder", seed=3), 12)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    assert numbers(grouped_batches(Remainders(100), 8, "remainder", seed=3, start=5), 7) == whole[5:]
+    assert torch.equal(torch.get_rng_state(), before)
+    other = numbers(grouped_batches(Remainders(100), 8, "remainder", seed=4), 12)
+    assert len({tuple(batch) for batch in whole + other}) == 24
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 3])
+def test_the_grouped_slices_of_all_processes_are_together_the_batch_of_one(num_processes):
+    def drawn(**share):
+        return numbers(grouped_batches(Remainders(100), 24, "remainder", seed=5, **share), 4)
+
+    parts = [drawn(process=k, num_processes=num_processes) for k in range(num_processes)]
+    assert [[*itertools.chain(*(part[step] for part in parts))] for step in range(4)] == drawn()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 10}, "groups of 4 do not fill a batch of 10"),
+        ({"batch_size": 8, "group": 0}, "groups of 0"),
+        ({"batch_size": 8, "group": -2}, "groups of -2"),
+        ({"batch_size": 0}, "a batch of 0 examples"),
+        ({"batch_size": 12, "num_processes": 2}, "12 examples does not divide among 2"),  # a group would be cut
+        ({"batch_size": 8, "process": 2, "num_processes": 2}, "process is 2, expected 0 to 1"),
+        ({"batch_size": 8, "question": "colour"}, "does not answer 'colour'"),
+    ],
+)
+def test_groups_that_cannot_be_made_are_refused_at_the_call(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        grouped_batches(Remainders(40), **{"question": "remainder"} | arguments)
+
+
+def test_an_answer_that_no_picture_gives_is_named():
+    with pytest.raises(ValueError, match="no picture answers 'remainder' with 3, 4"):
+        grouped_batches(Remainders(3), 8, "remainder")
+    with pytest.raises(ValueError, match="no picture answers 'remainder' with 0, 1, 2, 3, 4"):
+        grouped_batches(Remainders(0), 8, "remainder")

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from minigen.data import (
+    EmojiPortraits,
     EmojiScenes,
     Scene,
     SceneObject,
@@ -292,7 +293,150 @@ def test_at_least_2_000_scenes_a_second():
     assert best >= 2_000, f"{best:.0f} scenes a second"
 
 
+# --- portraits --------------------------------------------------------------------------------------------------
+
+
+# Frozen values, as above
+@pytest.mark.parametrize(
+    ("split", "seed", "k", "caption", "width"),
+    [
+        ("train", 0, 0, "a large elephant on a pink background", "88%"),
+        ("train", 0, 99_999, "a large pizza on a pink background", "76%"),
+        ("val", 0, 3, "a large fish on a yellow background", "70%"),
+        ("test", 2, 500, "a large turtle on a purple background", "68%"),
+        ("held_out", 0, 0, "a large umbrella on a yellow background", "72%"),
+    ],
+)
+def test_portrait_k_of_a_split_and_seed_is_the_same_on_every_machine(split, seed, k, caption, width):
+    portraits = EmojiPortraits(split, size=16, seed=seed)
+    assert portraits[k].caption == caption
+    assert portraits.questions["width"][portraits[k].labels["width"]] == width
+
+
+def test_a_portrait_does_not_depend_on_the_batch_it_is_drawn_in():
+    portraits = EmojiPortraits("train")
+    together = portraits.take(range(150))
+    assert together.images.shape == (150, 3, 32, 32)
+    for start, count in ((0, 1), (3, 64), (67, 83)):
+        apart = portraits.take(range(start, start + count))
+        assert torch.equal(apart.images, together.images[start : start + count])
+        assert apart.captions == together.captions[start : start + count]
+
+
+def test_portraits_share_no_picture_between_splits_or_with_scenes():
+    seen: dict[tuple, str] = {}
+    for split, seed, alone in itertools.product(SPLITS, (0, 1), (True, False)):
+        fields = _draw(split, seed, np.arange(10_000), alone=alone)
+        del fields["turned"]
+        for row in zip(*(values.tolist() for values in fields.values()), strict=True):
+            assert seen.setdefault(row, split) == split
+
+
+def test_portraits_hold_the_combinations_of_their_split_and_all_of_them():
+    for split in SPLITS:
+        portraits = EmojiPortraits(split, length=10_000)
+        scenes = portraits.scenes(range(10_000))
+        assert {is_held_out(scene) for scene in scenes} == {split == "held_out"}
+        pairs = {(scene.objects[0].name, scene.background) for scene in scenes}
+        assert len(pairs) == 40 * (1 if split == "held_out" else len(BACKGROUNDS) - 1)
+
+
+def test_captions_and_labels_of_portraits_say_the_same():
+    portraits = EmojiPortraits("train", size=8)
+    assert list(portraits.questions) == ["object", "background", "width"]
+    batch, chinese = portraits.take(range(400)), EmojiPortraits("train", size=8, language="zh").take(range(400))
+    for k in range(400):
+        scene = parse_caption(batch.captions[k])
+        assert scene == parse_caption(chinese.captions[k])
+        assert len(scene.objects) == 1
+        assert scene.objects[0].name == portraits.questions["object"][batch.labels["object"][k]]
+        assert scene.background == portraits.questions["background"][batch.labels["background"][k]]
+
+
+def test_what_makes_a_portrait_is_drawn_evenly():
+    portraits = EmojiPortraits("train", length=40_000)
+    for question, names in portraits.questions.items():
+        shares = torch.bincount(portraits.labels(question), minlength=len(names)) / 40_000
+        torch.testing.assert_close(shares, torch.full_like(shares, 1 / len(names)), rtol=0.2, atol=0)
+
+
+def drawn_on_their_ground(portraits, count):
+    """Pictures, where something is drawn in them, and the colour that it is drawn on."""
+    batch = portraits.take(range(count))
+    ground = batch.images[:, :, 0, 0, None, None]  # a corner, which no object reaches
+    return batch, (batch.images - ground).abs().amax(dim=1) > 0.06, ground
+
+
+def test_the_ground_of_a_portrait_has_the_colour_that_its_label_names():
+    portraits = EmojiPortraits("test")
+    batch, _, ground = drawn_on_their_ground(portraits, 500)
+    colours = torch.tensor([row[1:] for row in BACKGROUNDS.values()]) / 255
+    named = colours[batch.labels["background"]]
+    shade = ground[:, :, 0, 0].sum(dim=1) / named.sum(dim=1)
+    assert shade.min() >= 0.87 and shade.max() <= 1.13
+    torch.testing.assert_close(ground[:, :, 0, 0], (named * shade[:, None]).clamp(0, 1), rtol=0, atol=0.08)
+
+
+def test_the_object_of_a_portrait_lies_inside_the_picture_and_about_in_its_middle():
+    _, drawn, _ = drawn_on_their_ground(EmojiPortraits("test", size=64), 1000)
+    edge = torch.cat([drawn[:, 0], drawn[:, -1], drawn[:, :, 0], drawn[:, :, -1]], dim=1)
+    assert edge.float().mean() < 0.005
+    for axis in (1, 2):
+        along = drawn.any(dim=axis).float()  # [N,64]
+        first, last = along.argmax(dim=1), 63 - along.flip(1).argmax(dim=1)
+        middle = (first + last + 1) / 2 / 64
+        assert (middle - 0.5).abs().quantile(0.99) < 1 / 32 + 0.05  # rotation moves the box a little
+
+
+def test_the_width_of_a_portrait_is_the_share_of_the_picture_that_its_label_names():
+    portraits = EmojiPortraits("train", size=64)
+    batch, drawn, _ = drawn_on_their_ground(portraits, 4000)
+    share = torch.tensor([float(name.rstrip("%")) / 100 for name in portraits.questions["width"]])
+    named = share[batch.labels["width"]]
+    longer = torch.maximum(drawn.any(dim=1).sum(dim=1), drawn.any(dim=2).sum(dim=1)) / 64
+    # On average over turns of up to 15 degrees, which make the box of most objects a little wider
+    ratio = torch.stack([(longer / named)[batch.labels["object"] == k].mean() for k in range(40)])
+    assert ratio.min() > 0.98 and ratio.max() < 1.15 and ratio.mean() < 1.06
+    # The area grows with the square of the width, whatever the object
+    area = drawn.float().mean(dim=(1, 2))
+    usual = torch.stack([area[batch.labels["object"] == k].mean() for k in range(40)])
+    relative = area / usual[batch.labels["object"]]
+    means = torch.stack([relative[batch.labels["width"] == step].mean() for step in range(14)])
+    assert (means.diff() > 0).all()
+    torch.testing.assert_close(means / means.mean(), share**2 / (share**2).mean(), rtol=0.02, atol=0)
+
+
+def test_a_portrait_is_the_same_picture_at_any_size():
+    small, large = (EmojiPortraits("train", size=size).take(range(50)) for size in (32, 64))
+    assert small.captions == large.captions and torch.equal(small.labels["width"], large.labels["width"])
+    shrunk = torch.nn.functional.interpolate(large.images, (32, 32), mode="area")
+    assert (small.images - shrunk).abs().mean() < 0.03
+
+
+def test_batches_of_portraits_can_be_drawn_by_a_generator_and_by_their_number():
+    portraits = EmojiPortraits("train", size=16)
+    first, second = (portraits.batch(5, generator=torch.Generator().manual_seed(4)) for _ in range(2))
+    assert torch.equal(first.images, second.images)
+    assert next(batches(portraits, 4)).labels.keys() == {"object", "background", "width"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"split": "training"}, "training"),
+        ({"size": 4}, "4"),
+        ({"language": "fr"}, "fr"),
+        ({"length": 0}, "0"),
+        ({"seed": -1}, "-1"),
+    ],
+)
+def test_an_unknown_argument_of_portraits_is_refused_by_name(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        EmojiPortraits(**arguments)
+
+
 @pytest.mark.gpu
-def test_batches_arrive_on_the_gpu():
-    batch = EmojiScenes("train").batch(4, device="cuda")
+@pytest.mark.parametrize("kind", [EmojiScenes, EmojiPortraits])
+def test_batches_arrive_on_the_gpu(kind):
+    batch = kind("train").batch(4, device="cuda")
     assert batch.images.device.type == batch.labels["object"].device.type == "cuda"

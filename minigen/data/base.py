@@ -44,6 +44,17 @@ class PictureDataset(Dataset, ABC):
     def take(self, indices: Sequence[int] | Tensor) -> Batch:
         """The examples at `indices`; example k does not depend on what else is asked for."""
 
+    def labels(self, question: str) -> Tensor:
+        """The answer to one question about every example: [len] int64. Raises ValueError for an unknown question."""
+        self._must_ask(question)
+        parts = torch.arange(len(self)).split(1000)
+        return torch.cat([self.take(part).labels[question] for part in parts])
+
+    def _must_ask(self, question: str) -> None:
+        if question not in self.questions:
+            known = ", ".join(self.questions) or "none"
+            raise ValueError(f"the data set does not answer {question!r}; its questions are: {known}")
+
     def __getitem__(self, index: int) -> Example:
         if not -len(self) <= index < len(self):
             raise IndexError(f"there is no example {index}: the data set holds {len(self)}")
@@ -86,6 +97,9 @@ class Subset(PictureDataset):
     def take(self, indices: Sequence[int] | Tensor) -> Batch:
         return self.dataset.take(self.indices[torch.as_tensor(indices, dtype=torch.int64)])
 
+    def labels(self, question: str) -> Tensor:
+        return self.dataset.labels(question)[self.indices]
+
 
 def batches(
     dataset: PictureDataset,
@@ -103,7 +117,45 @@ def batches(
     Raises ValueError at once where the data set is empty, the batch does not divide among the processes, or
     `process` is none of them.
     """
-    if batch_size < 1 or num_processes < 1 or batch_size % num_processes:
+
+    def choose(generator: torch.Generator) -> Tensor:
+        return torch.randint(len(dataset), (batch_size,), generator=generator)
+
+    return _stream(dataset, choose, batch_size, 1, seed, start, device, process, num_processes)
+
+
+def grouped_batches(
+    dataset: PictureDataset,
+    batch_size: int,
+    question: str,
+    *,
+    group: int = 4,
+    seed: int = 0,
+    start: int = 0,
+    device: torch.device | str | None = None,
+    process: int = 0,
+    num_processes: int = 1,
+) -> Iterator[Batch]:
+    """`batches` in which every `group` neighbours have the same answer to `question`; all answers are equally frequent.
+
+    Raises ValueError also where groups do not fill the batch, or an answer that the question allows never occurs.
+    """
+    if group < 1 or batch_size % group:
+        raise ValueError(f"groups of {group} do not fill a batch of {batch_size}")
+    labels = dataset.labels(question)
+    members = [(labels == answer).nonzero().flatten() for answer in range(len(dataset.questions[question]))]
+    if missing := [name for name, own in zip(dataset.questions[question], members, strict=True) if not len(own)]:
+        raise ValueError(f"no picture answers {question!r} with {', '.join(missing)}")
+
+    def choose(generator: torch.Generator) -> Tensor:
+        answers = torch.randint(len(members), (batch_size // group,), generator=generator).tolist()
+        return torch.cat([members[a][torch.randint(len(members[a]), (group,), generator=generator)] for a in answers])
+
+    return _stream(dataset, choose, batch_size, group, seed, start, device, process, num_processes)
+
+
+def _stream(dataset, choose, batch_size, group, seed, start, device, process, num_processes) -> Iterator[Batch]:
+    if batch_size < 1 or num_processes < 1 or batch_size % (num_processes * group):
         raise ValueError(f"a batch of {batch_size} examples does not divide among {num_processes} processes")
     if not 0 <= process < num_processes:
         raise ValueError(f"process is {process}, expected 0 to {num_processes - 1}: {num_processes} share the batch")
@@ -114,7 +166,7 @@ def batches(
 
     def draw(k: int) -> Batch:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + k)
-        batch = dataset.take(torch.randint(len(dataset), (batch_size,), generator=generator)[mine])
+        batch = dataset.take(choose(generator)[mine])
         return batch if device is None else batch.to(device)
 
     return map(draw, itertools.count(start))

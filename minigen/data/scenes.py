@@ -1,4 +1,4 @@
-"""Emoji scenes: one or two emoji on a coloured ground, with a caption and the truth about what is there.
+"""Emoji scenes and portraits: emoji on a coloured ground, with a caption and the truth about what is there.
 
 Scene k of a split and a seed is a function of those three numbers, drawn by an integer hash, so it is the same on
 every machine and in every batch. Some combinations never occur in training, to measure whether a model composes.
@@ -7,6 +7,7 @@ every machine and in every batch. Some combinations never occur in training, to 
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ _NAMES, _GROUNDS, _SIZE_NAMES = list(OBJECTS), list(BACKGROUNDS), list(SIZES)
 _ALONE, _NOTHING = "alone", "nothing"
 # The longer side of an object in 256ths of the picture's width: [alone or one of two][small or large], from and to
 _SIDES = np.array([[[87, 103], [154, 180]], [[77, 90], [110, 122]]])
+_PORTRAIT_SIDES = np.array([159, 226])
 _STEPS = 14  # from the one to the other
 _MAX_DEGREES, _MAX_SHADE = 15, 12  # rotation either way; brightness either way, in percent
 _PLACES = 64  # positions are drawn in this many steps
@@ -91,8 +93,11 @@ def _hash(state: np.ndarray, salt: int) -> np.ndarray:
     return z ^ (z >> np.uint64(31))
 
 
-def _draw(split: str, seed: int, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """The fields of the scenes `indices` of a split, each [N] int64: drawn anew until they belong to the split."""
+def _draw(split: str, seed: int, indices: np.ndarray, *, alone: bool = False) -> dict[str, np.ndarray]:
+    """The fields of the scenes `indices` of a split, each [N] int64: drawn anew until they belong to the split.
+
+    `alone` draws scenes of one large object only.
+    """
     fields = {name: np.zeros(len(indices), dtype=np.int64) for name in _FIELDS}
     stream = _hash(_hash(np.full(len(indices), seed, np.uint64), SPLITS.index(split)) ^ indices.astype(np.uint64), 0)
     pending, attempt = np.arange(len(indices)), 0
@@ -100,6 +105,8 @@ def _draw(split: str, seed: int, indices: np.ndarray) -> dict[str, np.ndarray]:
         attempt += 1
         state = _hash(stream[pending], attempt)
         drawn = {name: (_hash(state, k) % np.uint64(n)).astype(np.int64) for k, (name, n) in enumerate(_FIELDS.items())}
+        if alone:
+            drawn["two"][:], drawn["size0"][:] = 0, 1
         drawn["other"] += drawn["other"] >= drawn["object"]  # never the same object twice
         for name in _OF_PAIRS:
             drawn[name] *= drawn["two"]  # alone: so that equal pictures have equal fields
@@ -141,17 +148,21 @@ _ANGLES = [math.radians(degrees) for degrees in range(-_MAX_DEGREES, _MAX_DEGREE
 _COSINES, _SINES = (np.array([function(angle) for angle in _ANGLES]) for function in (math.cos, math.sin))
 
 
-@lru_cache(maxsize=4)
-def _sprites(size: int) -> Tensor:
-    """The objects cut out, [3,40,4,S,S] premultiplied, as large as a large one alone is drawn.
+_SCENE_LEVELS = (_SIDES[1, 0, 1], _SIDES[1, 1, 1], _SIDES[0, 1, 1])
+_PORTRAIT_LEVELS = (_PORTRAIT_SIDES[1],)
 
-    The three levels hold the detail of three sizes, as mipmaps do: an object drawn smaller than its sprite would
+
+@lru_cache(maxsize=8)
+def _sprites(size: int, sides: tuple[int, ...]) -> Tensor:
+    """The objects cut out, [levels,40,4,S,S] premultiplied, all as large as the largest of `sides` is drawn.
+
+    The levels hold the detail of the sizes in `sides`, as mipmaps do: an object drawn smaller than its sprite would
     otherwise be sampled too coarsely, and its outline break up.
     """
     drawings = [_cut_out(row[0], 2 * size) for row in OBJECTS.values()]
-    width = round(size * _SIDES.max() / 256)
+    width = round(size * max(sides) / 256)
     levels = []
-    for side in (_SIDES[1, 0, 1], _SIDES[1, 1, 1], _SIDES[0, 1, 1]):
+    for side in sides:
         pixels = round(size * side / 256)
         small = torch.stack([F.interpolate(d[None], pixels, mode="bilinear", antialias=True)[0] for d in drawings])
         levels.append(F.interpolate(small, width, mode="bilinear"))
@@ -169,8 +180,16 @@ def _cut_out(character: str, pixels: int) -> Tensor:
     return F.pad(drawing, (left, side - width - left, top, side - height - top))
 
 
-def _layout(fields: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where objects are: x and y of their centres and their sizes, each [2,N] as fractions of the picture's width."""
+class _Layout(NamedTuple):
+    """Where objects are, as fractions of the picture's width, and which level of sprites they are drawn from."""
+
+    x: np.ndarray  # [2,N], or [1,N] where there is but one object
+    y: np.ndarray
+    sides: np.ndarray
+    level: np.ndarray
+
+
+def _scene_layout(fields: dict[str, np.ndarray]) -> _Layout:
     margin, two = 4 / 256, fields["two"] == 1
     sizes = []
     for k in (0, 1):
@@ -189,24 +208,33 @@ def _layout(fields: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.n
     second = np.clip(first + (aside - 0.5) * 0.3, low[1], high[1])
     other = np.stack([first, second])
     sideways = ~two | (fields["relation"] == RELATIONS.index("left of"))
-    return np.where(sideways, main, other), np.where(sideways, other, main), sizes
+    level = np.stack([fields["size0"], fields["size1"]]) + 1 - fields["two"]
+    return _Layout(np.where(sideways, main, other), np.where(sideways, other, main), sizes, level)
 
 
-def _paint(fields: dict[str, np.ndarray], size: int) -> Tensor:
-    """Draw scenes: [N,3,size,size] float32 in [0,1]."""
+def _portrait_layout(fields: dict[str, np.ndarray]) -> _Layout:
+    """The one object of a portrait stands in the middle, give or take 1/32 of the width."""
+    low, high = _PORTRAIT_SIDES
+    side = (low + (high - low) * fields["scale0"] / (_STEPS - 1)) / 256
+    x, y = (0.5 + (fields[name] / (_PLACES - 1) - 0.5) / 16 for name in ("along", "across"))
+    return _Layout(x[None], y[None], side[None], np.zeros_like(fields["two"])[None])
+
+
+def _paint(fields: dict[str, np.ndarray], layout: _Layout, sprites: Tensor, size: int) -> Tensor:
+    """Draw scenes with the objects cut out in `sprites` [levels,40,4,S,S]: [N,3,size,size] float32 in [0,1]."""
     colours = np.array([row[1:] for row in BACKGROUNDS.values()]) / 255  # [8,3]
     grounds = (colours[fields["background"]] * _brightness(fields["ground_shade"])[:, None]).clip(0, 1)  # [N,3]
     images = torch.from_numpy(grounds).float()[:, :, None, None].repeat(1, 1, size, size)  # [N,3,H,W]
-    x, y, sizes = _layout(fields)
     everyone, pairs = np.arange(len(images)), np.flatnonzero(fields["two"])
     for k, (which, present) in enumerate((("object", everyone), ("other", pairs))):
-        for chosen in np.split(present, range(_CHUNK, len(present), _CHUNK)):
+        for start in range(0, len(present), _CHUNK):
+            chosen = present[start : start + _CHUNK]
             here = {name: values[chosen] for name, values in fields.items()}
-            level = here[f"size{k}"] + 1 - here["two"]
-            sprites = _sprites(size)[level, here[which]]  # [M,4,S,S]
-            sprites[:, :3] *= _column(_brightness(here[f"shade{k}"]))[..., None]
-            grid = _grid(x[k, chosen], y[k, chosen], sizes[k, chosen], here[f"degrees{k}"], size)
-            drawn = F.grid_sample(sprites, grid, align_corners=False)  # [M,4,H,W]
+            objects = sprites[layout.level[k, chosen], here[which]]  # [M,4,S,S]
+            objects[:, :3] *= _column(_brightness(here[f"shade{k}"]))[..., None]
+            x, y, side = layout.x[k, chosen], layout.y[k, chosen], layout.sides[k, chosen]
+            grid = _grid(x, y, side, here[f"degrees{k}"], size)
+            drawn = F.grid_sample(objects, grid, align_corners=False)  # [M,4,H,W]
             colour, alpha = drawn[:, :3], drawn[:, 3:]
             images[chosen] = torch.addcmul(colour, 1 - alpha, images[chosen])
     return images.clamp_(0, 1)
@@ -241,6 +269,7 @@ class EmojiScenes(PictureDataset):
     """
 
     credit = CREDIT
+    _alone = False
     questions = {
         "object": _NAMES,
         "other": [*_NAMES, _NOTHING],
@@ -279,7 +308,11 @@ class EmojiScenes(PictureDataset):
             caption_of(_scene(fields, k), self.language, turned=bool(fields["turned"][k]))
             for k in range(len(fields["two"]))
         ]
-        return Batch(_paint(fields, self.size), captions, _labels(fields))
+        return Batch(self._paint(fields), captions, self._labels(fields))
+
+    def labels(self, question: str) -> Tensor:
+        self._must_ask(question)
+        return self._labels(self._fields(range(len(self))))[question]
 
     def scenes(self, indices: Sequence[int] | Tensor) -> list[Scene]:
         """What is in the scenes `indices`, without drawing them."""
@@ -290,20 +323,55 @@ class EmojiScenes(PictureDataset):
         indices = np.asarray(indices, dtype=np.int64)
         if len(indices) and not (indices.min() >= 0 and indices.max() < len(self)):
             raise IndexError(f"scenes {indices.min()} to {indices.max()} were asked for, of {len(self)}")
-        return _draw(self.split, self.seed, indices)
+        return _draw(self.split, self.seed, indices, alone=self._alone)
+
+    def _paint(self, fields: dict[str, np.ndarray]) -> Tensor:
+        return _paint(fields, _scene_layout(fields), _sprites(self.size, _SCENE_LEVELS), self.size)
+
+    def _labels(self, fields: dict[str, np.ndarray]) -> dict[str, Tensor]:
+        two = fields["two"] == 1
+        answers = {
+            "object": fields["object"],
+            "other": np.where(two, fields["other"], len(_NAMES)),
+            "relation": np.where(two, fields["relation"] + 1, 0),
+            "size": fields["size0"],
+            "other_size": np.where(two, fields["size1"], len(_SIZE_NAMES)),
+            "background": fields["background"],
+        }
+        return {question: torch.from_numpy(answer) for question, answer in answers.items()}
 
 
-def _labels(fields: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    two = fields["two"] == 1
-    answers = {
-        "object": fields["object"],
-        "other": np.where(two, fields["other"], len(_NAMES)),
-        "relation": np.where(two, fields["relation"] + 1, 0),
-        "size": fields["size0"],
-        "other_size": np.where(two, fields["size1"], len(_SIZE_NAMES)),
-        "background": fields["background"],
+class EmojiPortraits(EmojiScenes):
+    """Captioned pictures of one emoji, large and in the middle: what a small generator can learn in minutes.
+
+    The splits are those of EmojiScenes. Questions: object, background, and width, the longer side of the object in
+    14 steps, as a share of the picture's.
+    """
+
+    questions = {
+        "object": _NAMES,
+        "background": _GROUNDS,
+        "width": [f"{side / 256:.0%}" for side in np.linspace(*_PORTRAIT_SIDES, _STEPS)],
     }
-    return {question: torch.from_numpy(answer) for question, answer in answers.items()}
+    _alone = True
+
+    def __init__(
+        self,
+        split: str = "train",
+        *,
+        size: int = 32,  # width and height in pixels
+        seed: int = 0,
+        length: int | None = None,  # by default 100,000 to train with, 10,000 in the other splits
+        language: str = "en",  # of the captions: "en" or "zh"
+    ):
+        super().__init__(split, size=size, seed=seed, length=length, language=language)
+
+    def _paint(self, fields: dict[str, np.ndarray]) -> Tensor:
+        return _paint(fields, _portrait_layout(fields), _sprites(self.size, _PORTRAIT_LEVELS), self.size)
+
+    def _labels(self, fields: dict[str, np.ndarray]) -> dict[str, Tensor]:
+        answers = {"object": fields["object"], "background": fields["background"], "width": fields["scale0"]}
+        return {question: torch.from_numpy(answer) for question, answer in answers.items()}
 
 
 def draw_scenes(scenes: Sequence[Scene], *, size: int = 64, seed: int = 0) -> Tensor:
@@ -322,4 +390,4 @@ def draw_scenes(scenes: Sequence[Scene], *, size: int = 64, seed: int = 0) -> Te
         for i, (which, thing) in enumerate(zip(("object", "other"), scene.objects, strict=False)):
             fields[which][k] = _NAMES.index(thing.name)
             fields[f"size{i}"][k] = _SIZE_NAMES.index(thing.size)
-    return _paint(fields, size)
+    return _paint(fields, _scene_layout(fields), _sprites(size, _SCENE_LEVELS), size)
