@@ -4,6 +4,9 @@ One body looks at the picture; each question (which object? which background?) h
 found, by attention over the places, and its own answer. Later lessons call this network the judge.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,22 +42,20 @@ class LinearClassifier(nn.Module):
 class Classifier(nn.Module):
     """A residual network with one attention-pooled head a question.
 
-    x [N,3,H,W] in [-1,1], H and W multiples of 8 -> {question: [N, answers]}.
+    x [N,3,H,W] in [-1,1], H and W multiples of 8 -> {question: [N, answers]}. With a `size`, pictures of any size
+    are first resized to that width and height.
     """
 
     def __init__(
         self,
         *,
         answers: dict[str, int],  # question -> number of its answers
-        widths: tuple[int, ...] = (
-            32,
-            64,
-            128,
-        ),  # channels of the stages; each after the first halves the picture
+        widths: Sequence[int] = (32, 64, 128),  # channels of the stages; each after the first halves the picture
+        size: int | None = None,
     ):
         super().__init__()
-        self.config = {"answers": answers, "widths": list(widths)}
-        self.answers = answers
+        self.config = {"answers": answers, "widths": list(widths), "size": size}
+        self.answers, self.size = answers, size
         stages = [
             nn.Conv2d(3, widths[0], 4, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(widths[0]),
@@ -70,6 +71,8 @@ class Classifier(nn.Module):
     def feature_map(self, x: Tensor) -> Tensor:
         """What the body finds and where: [N,D,H/8,W/8]."""
         _must_be_a_batch(x)
+        if self.size:
+            x = _resized(x, self.size)
         return self.mix(append_coordinates(self.body(x)))
 
     def features(self, x: Tensor) -> Tensor:
@@ -91,6 +94,44 @@ class Classifier(nn.Module):
 
     def _weights(self, feature_map: Tensor) -> Tensor:
         return self.look(feature_map).flatten(2).softmax(dim=-1)  # [N,Q,L], over the places
+
+
+class TransformerClassifier(nn.Module):
+    """The same questions, answered by a transformer: another architecture, so that its mistakes are its own.
+
+    Three convolutions make 8x8 places of the picture (Xiao et al., 2021, arXiv:2106.14881); places and questions then
+    attend to one another. x [N,3,H,W] in [-1,1], resized to `size` -> {question: [N, answers]}.
+    """
+
+    def __init__(self, *, answers: dict[str, int], size: int = 64, width: int = 128, depth: int = 5):
+        super().__init__()
+        self.config = {"answers": answers, "size": size, "width": width, "depth": depth}
+        self.answers, self.size = answers, size
+        widths = (3, width // 4, width // 2, width)
+        self.stem = nn.Sequential()
+        for before, after in pairwise(widths):
+            self.stem += nn.Sequential(nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU())
+        self.places = nn.Parameter(0.02 * torch.randn((size // 8) ** 2, width))
+        self.questions = nn.Parameter(0.02 * torch.randn(len(answers), width))
+        block = nn.TransformerEncoderLayer(
+            width, width // 32, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.blocks = nn.TransformerEncoder(block, depth, norm=nn.LayerNorm(width), enable_nested_tensor=False)
+        self.heads = nn.ModuleDict({question: nn.Linear(width, n) for question, n in answers.items()})
+
+    def forward(self, x: Tensor) -> Logits:
+        _must_be_a_batch(x)
+        x = _resized(x, self.size)
+        places = self.stem(x).flatten(2).transpose(1, 2) + self.places  # [N,L,D], L = 64 places of 8x8 pixels
+        tokens = torch.cat([self.questions.expand(len(x), -1, -1), places], dim=1)  # [N,Q+L,D]
+        seen = self.blocks(tokens)[:, : len(self.answers)]  # [N,Q,D]
+        return {question: head(seen[:, k]) for k, (question, head) in enumerate(self.heads.items())}
+
+
+def _resized(x: Tensor, size: int) -> Tensor:
+    if x.shape[2:] == (size, size):
+        return x
+    return F.interpolate(x, (size, size), mode="bilinear", antialias=True)
 
 
 def classification_loss(logits: Logits, labels: dict[str, Tensor]) -> Tensor:

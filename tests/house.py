@@ -33,10 +33,10 @@ FLOORS = {
     "style": 2,
     "denoiser": 2,
     "diffusion": 2,
-    "recipes": 3,
     "pretrained": 3,
     "exercises": 3,
     "widgets": 3,
+    "recipes": 4,
     "cli": 4,
 }
 

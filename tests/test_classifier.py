@@ -6,8 +6,16 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import resize
 
-from minigen.classifier import Classifier, LinearClassifier, classification_loss, saliency
+from minigen.classifier import (
+    Classifier,
+    LinearClassifier,
+    TransformerClassifier,
+    classification_loss,
+    saliency,
+)
 from minigen.layers import ResidualBlock, append_coordinates
 
 ANSWERS = {"object": 5, "background": 3}
@@ -28,7 +36,13 @@ def builds():
     return [
         Classifier(answers=ANSWERS, widths=(8, 16, 16)),
         LinearClassifier(answers=ANSWERS, size=32),
+        a_transformer(),
     ]
+
+
+def a_transformer():
+    torch.manual_seed(0)
+    return TransformerClassifier(answers=ANSWERS, size=32, width=32, depth=2)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (64, 64), (24, 40)])
@@ -159,8 +173,103 @@ def test_coordinates_run_from_minus_1_to_1_down_and_to_the_right():
     torch.testing.assert_close(with_places[1, 4, 0, :], torch.linspace(-1, 1, 4))
 
 
+# --- pictures of any size ---------------------------------------------------------------------------------------
+
+
+def sized(kind, size, **arguments):
+    torch.manual_seed(0)
+    return kind(answers=ANSWERS, size=size, **arguments).eval()
+
+
+SIZED = {
+    "Classifier": (Classifier, {"widths": (8, 16, 16)}),
+    "TransformerClassifier": (TransformerClassifier, {"width": 32, "depth": 2}),
+}
+each_sized = pytest.mark.parametrize(("kind", "arguments"), SIZED.values(), ids=SIZED)
+
+
+@each_sized
+@pytest.mark.parametrize("shape", [(32, 32), (96, 96), (40, 56)])
+def test_with_a_size_pictures_are_judged_as_if_they_had_been_resized(kind, arguments, shape):
+    """Smoothly: bilinear, and without aliasing where it shrinks, as torchvision resizes."""
+    model = sized(kind, 64, **arguments)
+    x = torch.rand(2, 3, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    by_hand = resize(x, [64, 64], InterpolationMode.BILINEAR, antialias=True)
+    assert (by_hand.shape[2:]) == (64, 64)
+    found, expected = model(x), model(by_hand)
+    for question in ANSWERS:
+        torch.testing.assert_close(found[question], expected[question], rtol=1e-4, atol=1e-5)
+
+
+@each_sized
+def test_pictures_of_the_right_size_are_taken_as_they_are(kind, arguments, monkeypatch):
+    model = sized(kind, 32, **arguments)
+    monkeypatch.setattr(F, "interpolate", None)
+    assert model(torch.zeros(1, 3, 32, 32))["object"].shape == (1, 5)
+
+
+def test_the_size_also_holds_for_features_attention_and_saliency():
+    model = sized(Classifier, 64, widths=(8, 16, 16))
+    small = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    large = F.interpolate(small, (64, 64), mode="bilinear")
+    torch.testing.assert_close(model.features(small), model.features(large), rtol=1e-4, atol=1e-5)
+    assert model.attention(small)["object"].shape == (2, 8, 8)
+    assert saliency(model, small, "object").shape == (2, 32, 32)
+
+
+def test_without_a_size_a_classifier_sees_pictures_as_large_as_they_are(model):
+    assert model.attention(torch.zeros(1, 3, 96, 96))["object"].shape == (1, 12, 12)
+
+
+# --- the transformer --------------------------------------------------------------------------------------------
+
+
+def test_the_transformer_sees_where_things_are(x):
+    model = a_transformer().eval()
+    for moved in (x.flip(3), x.roll(8, dims=2)):
+        assert (model(x)["object"] - model(moved)["object"]).abs().max() > 1e-3
+
+
+def test_each_question_of_the_transformer_has_a_token_of_its_own(x):
+    model = a_transformer().eval()
+    before = model(x)
+    with torch.no_grad():
+        model.heads["object"].load_state_dict({"weight": torch.eye(5, 32), "bias": torch.zeros(5)})
+        model.heads["background"].load_state_dict({"weight": torch.eye(3, 32), "bias": torch.zeros(3)})
+    after = model(x)
+    assert before.keys() == after.keys() == ANSWERS.keys()
+    assert (after["object"][:, :3] - after["background"]).abs().max() > 1e-3  # the same head sees something else
+
+
+def test_the_transformer_drops_nothing_out_even_while_it_trains(x):
+    model = a_transformer().train()
+    assert torch.equal(model(x)["object"], model(x)["object"])
+
+
+def test_the_transformer_answers_alike_with_and_without_gradients(x):
+    """In eval mode without gradients PyTorch takes a faster way through the blocks."""
+    model = a_transformer().eval()
+    slow = model(x)
+    with torch.no_grad():
+        fast = model(x)
+    for question in ANSWERS:
+        torch.testing.assert_close(fast[question], slow[question], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", builds(), ids=lambda m: type(m).__name__)
+def test_every_weight_of_a_classifier_is_taught(build, x):
+    model = copy.deepcopy(build).train()
+    labels = {"object": torch.tensor([0, 1, 2, 4]), "background": torch.tensor([0, 1, 2, 0])}
+    classification_loss(model(x), labels).backward()
+    useless = {"look.bias"}  # attention does not change when all scores rise alike
+    untaught = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    assert untaught <= useless
+
+
 @pytest.mark.gpu
-def test_the_classifier_gives_the_same_on_the_gpu(model, x):
+@pytest.mark.parametrize("build", builds(), ids=lambda m: type(m).__name__)
+def test_the_classifier_gives_the_same_on_the_gpu(build, x):
+    model = copy.deepcopy(build).eval()
     here = model(x)
     there = model.to("cuda")(x.to("cuda"))
     for question in here:

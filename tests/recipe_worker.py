@@ -1,0 +1,120 @@
+"""What test_recipes.py runs in a process of its own: recipes that are killed and go on, or that two processes share.
+
+`python recipe_worker.py FOLDER`. Each run is a fork, so that only one process imports everything."""
+
+import functools
+import os
+import random
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+import torch
+
+from minigen.recipes import codec, examiner, frame, gan, judge
+from minigen.training import RandomState, save_checkpoint
+
+RECIPES = {module.RECIPE.name: module.RECIPE for module in (gan, judge, examiner, codec)}
+KILLS = {"gan": 5, "judge": 1, "examiner": 1, "codec": 1}  # the GAN has the most that could get lost
+STEPS = {"gan": 20, "judge": 6, "examiner": 6, "codec": 6}  # more than a run gets to before its last kill
+BATCH_SIZE = {"gan": 8, "judge": 8, "examiner": 16, "codec": 4}
+SHARED, SHARED_STEPS, SHARED_BATCH_SIZE = "gan", 3, 16
+
+
+def narrow() -> None:
+    """Make networks that take little of a run's seconds; all else is as the recipes have it."""
+    gan.Generator = functools.partial(gan.Generator, widths=(32, 32, 16))
+    gan.Discriminator = functools.partial(gan.Discriminator, widths=(16, 32, 32))
+    judge.Classifier = functools.partial(judge.Classifier, widths=(8, 16, 32))
+    examiner.TransformerClassifier = functools.partial(examiner.TransformerClassifier, width=32, depth=2)
+    codec.Codec = functools.partial(codec.Codec, encoder_widths=(8, 16, 16), decoder_widths=(8, 16, 16))
+
+
+def train(name: str, folder: Path, steps: int, batch_size: int) -> frame.Training:
+    """The recipe as its command runs it, but for the measuring in the end."""
+    recipe, trainings = RECIPES[name], []
+
+    def set_up(options: frame.Options) -> frame.Training:
+        trainings.append(recipe.set_up(options))
+        return trainings[0]
+
+    options = f"--steps {steps} --batch-size {batch_size} --save-every 1".split()
+    folders = ["--runs", str(folder / "runs"), "--out", str(folder / "out")]
+    frame.main(recipe._replace(set_up=set_up, measure=lambda model: {"count": 0}), options + folders)
+    return trainings[0]
+
+
+def start(work: Callable[[], object]) -> tuple[int, TextIO]:
+    """Do `work` in a child; returns its number and what it prints."""
+    ours, its = os.pipe()
+    child = os.fork()  # no torch operation has run yet, so there are no threads to lose
+    if child:
+        os.close(its)
+        return child, os.fdopen(ours)
+    status = 1
+    try:
+        os.dup2(its, sys.stdout.fileno())
+        torch.set_num_threads(1)  # so that runs which are compared add up in the same order
+        work()
+        sys.stdout.flush()
+        status = 0
+    except BaseException:  # what it was, SystemExit included, and never back into the parent's code
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def finish(child: int, printed: TextIO) -> None:
+    printed.read()
+    _, status = os.waitpid(child, 0)
+    assert status == 0, f"a run ended with status {status}"
+
+
+def kill(name: str, folder: Path) -> None:
+    """Train from start to end, and again with kills at random moments; prints after which updates they came."""
+    steps, batch_size = STEPS[name], BATCH_SIZE[name]
+    finish(*start(lambda: train(name, folder / "whole", steps, batch_size)))
+    reached = []
+    for _ in range(KILLS[name]):
+        child, printed = start(lambda: train(name, folder / "killed", steps, batch_size))
+        updates = (line for line in printed if line.startswith("update "))
+        for _ in range(random.randint(1, 2)):
+            last = next(updates)
+        time.sleep(random.random() * 0.05)  # in the middle of an update, or of a save
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        assert status == signal.SIGKILL, "the run ended before it was killed"
+        printed.close()
+        reached.append(last.split()[1])
+    finish(*start(lambda: train(name, folder / "killed", steps, batch_size)))
+    print(name, *reached, flush=True)
+
+
+def share(folder: Path) -> None:
+    """Train with two processes; each leaves the state of everything in a file of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def process(rank: int) -> None:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        training = train(SHARED, folder, SHARED_STEPS, SHARED_BATCH_SIZE)
+        path = folder / f"process{rank}.safetensors"
+        save_checkpoint(path, config={}, random=RandomState(), **training.stateful)
+        torch.distributed.destroy_process_group()
+
+    for run in [start(lambda rank=rank: process(rank)) for rank in (0, 1)]:
+        finish(*run)
+
+
+if __name__ == "__main__":
+    narrow()
+    for recipe_name in KILLS:
+        kill(recipe_name, Path(sys.argv[1]) / recipe_name)
+    share(Path(sys.argv[1]) / "shared")
