@@ -292,8 +292,8 @@ def figure_to_png(figure: Figure) -> bytes:
 def _small(picture: Image.Image) -> Image.Image:
     """The picture in 256 colours, a third of the bytes, where nobody would see the difference; else as it is."""
     few = picture.quantize(256, kmeans=1, dither=Image.Dither.NONE)
-    difference = np.asarray(few.convert("RGB"), dtype=np.int16) - np.asarray(picture)
-    return few if (np.abs(difference) > 16).mean() < 0.001 else picture
+    difference = np.abs(np.asarray(few.convert("RGB"), dtype=np.int16) - np.asarray(picture))
+    return few if (difference > 16).mean() < 0.04 and (difference > 32).mean() < 0.001 else picture
 
 
 class _Shown(NamedTuple):
