@@ -283,13 +283,18 @@ def test_an_impossible_scene_is_refused(build):
 
 
 def test_at_least_2_000_scenes_a_second():
-    source = batches(EmojiScenes("train"), 256)
-    next(source)
-    best = 0.0
-    for _ in range(5):  # the machine may be busy elsewhere: the best of five
-        start = time.perf_counter()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # two would wait for each other where one core is busy elsewhere, and that be measured
+    try:
+        source = batches(EmojiScenes("train"), 256)
         next(source)
-        best = max(best, 256 / (time.perf_counter() - start))
+        best = 0.0
+        for _ in range(5):  # the best of five
+            start = time.perf_counter()
+            next(source)
+            best = max(best, 256 / (time.perf_counter() - start))
+    finally:
+        torch.set_num_threads(threads)
     assert best >= 2_000, f"{best:.0f} scenes a second"
 
 
@@ -326,7 +331,7 @@ def test_a_portrait_does_not_depend_on_the_batch_it_is_drawn_in():
 def test_portraits_share_no_picture_between_splits_or_with_scenes():
     seen: dict[tuple, str] = {}
     for split, seed, alone in itertools.product(SPLITS, (0, 1), (True, False)):
-        fields = _draw(split, seed, np.arange(10_000), alone=alone)
+        fields = _draw(split, seed, np.arange(5_000), alone=alone)
         del fields["turned"]
         for row in zip(*(values.tolist() for values in fields.values()), strict=True):
             assert seen.setdefault(row, split) == split
@@ -390,7 +395,7 @@ def test_the_object_of_a_portrait_lies_inside_the_picture_and_about_in_its_middl
 
 def test_the_width_of_a_portrait_is_the_share_of_the_picture_that_its_label_names():
     portraits = EmojiPortraits("train", size=64)
-    batch, drawn, _ = drawn_on_their_ground(portraits, 4000)
+    batch, drawn, _ = drawn_on_their_ground(portraits, 3000)
     share = torch.tensor([float(name.rstrip("%")) / 100 for name in portraits.questions["width"]])
     named = share[batch.labels["width"]]
     longer = torch.maximum(drawn.any(dim=1).sum(dim=1), drawn.any(dim=2).sum(dim=1)) / 64
