@@ -202,6 +202,14 @@ def test_with_a_size_pictures_are_judged_as_if_they_had_been_resized(kind, argum
 
 
 @each_sized
+def test_the_size_is_kept_when_a_network_is_rebuilt(kind, arguments, x):
+    model = sized(kind, 64, **arguments)
+    twin = kind(**model.config).eval()
+    twin.load_state_dict(model.state_dict())
+    assert twin.size == 64 and torch.equal(twin(x)["object"], model(x)["object"])
+
+
+@each_sized
 def test_pictures_of_the_right_size_are_taken_as_they_are(kind, arguments, monkeypatch):
     model = sized(kind, 32, **arguments)
     monkeypatch.setattr(F, "interpolate", None)
