@@ -225,8 +225,8 @@ class GanStep:
     """A step for `training.train`: the discriminator learns from real pictures and fakes, then the generator from it.
 
     A batch is (real [N,3,H,W] in [-1,1], classes [N]). The metrics are both losses, and the share of the pictures that
-    the discriminator takes for what they are. Neither player's gradients reach the other. Raises FloatingPointError,
-    before weights change, if a loss is not finite.
+    the discriminator takes for what they are. Neither player's gradients reach the other. Raises FloatingPointError
+    if a player's loss is not finite, before that player's weights change.
     """
 
     def __init__(

@@ -189,9 +189,16 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def measure_latents(self, x: Tensor) -> None:
-        """Set the latents' scale from pictures [N,3,H,W] in [-1,1]: from now on they have mean 0 and deviation 1."""
-        self.latent_mean.zero_()
-        self.latent_std.fill_(1)
+        """Set the latents' scale from pictures [N,3,H,W] in [-1,1]: from now on they have mean 0 and deviation 1.
+
+        Raises ValueError if a channel does not vary over the pictures; the scale is then what it was.
+        """
         latents = torch.cat([self.encode(part).mean.float() for part in x.split(64)])
+        latents = latents * self.latent_std + self.latent_mean  # without the scale of before
+        std = latents.std(dim=(0, 2, 3), correction=0)
+        if not (std > 0).all():
+            raise ValueError(
+                f"the latents of these {len(x)} pictures do not vary in every channel: take others, or more"
+            )
         self.latent_mean.copy_(latents.mean(dim=(0, 2, 3))[:, None, None])
-        self.latent_std.copy_(latents.std(dim=(0, 2, 3))[:, None, None])
+        self.latent_std.copy_(std[:, None, None])

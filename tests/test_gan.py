@@ -550,18 +550,19 @@ def test_an_interrupted_game_goes_on_bit_for_bit_and_penalises_when_it_would_hav
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("player", ["d", "g"])
-def test_a_loss_that_is_not_finite_stops_before_it_harms_the_weights(player, value):
+def test_a_loss_that_is_not_finite_stops_before_it_harms_its_players_weights(player, value):
     game, factor = a_game(), torch.tensor(1.0)
     game.step.d_loss = lambda real, fake: discriminator_loss(real, fake) * (factor if player == "d" else 1)
     game.step.g_loss = lambda fake: generator_loss(fake) * (factor if player == "g" else 1)
     game.step.ema = ema = EMA(game.g)
     game.step.schedulers = [torch.optim.lr_scheduler.ExponentialLR(o, 0.5) for o in game.optimizers]
     game.step(a_batch())
-    before = [weights_of(model) for model in (getattr(game, player), game.g, ema.model)]
+    at_fault_and_later = {"d": [game.d, game.g, ema.model], "g": [game.g, ema.model]}[player]
+    before = [weights_of(model) for model in at_fault_and_later]
     factor.fill_(value)
     with pytest.raises(FloatingPointError, match=f"a loss is {value}: lower the learning rate"):
         game.step(a_batch(1))
-    for model, old in zip((getattr(game, player), game.g, ema.model), before, strict=True):
+    for model, old in zip(at_fault_and_later, before, strict=True):
         assert torch.equal(weights_of(model), old)
     assert game.step.num_updates == 1 and game.optimizers[0].param_groups[0]["lr"] == 0.01
     factor.fill_(1.0)

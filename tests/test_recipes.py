@@ -296,6 +296,44 @@ def test_options_that_cannot_be_are_refused_before_anything_is_done(recipe, opti
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("recipe", "size", "parts"), [(judge, 6, 4), (examiner, 8, 16), (examiner, 20, 16), (gan, 6, 4)]
+)
+def test_a_batch_that_does_not_divide_into_its_parts_is_refused_before_anything_is_done(recipe, size, parts, tmp_path):
+    with pytest.raises(SystemExit, match=f"--batch-size must be a multiple of {parts}"):
+        frame.main(recipe.RECIPE, ["--batch-size", str(size), *folders(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
+
+
+@every_recipe
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 7, 10])
+def test_a_recipe_can_be_tried_out_with_a_few_steps(recipe, num_steps):
+    set_up = recipe.set_up(frame.Options(num_steps, recipe.parts, seed=0))
+    rates = []
+    optimizers = [value for value in set_up.stateful.values() if isinstance(value, torch.optim.Optimizer)]
+    schedulers = [value for name, value in set_up.stateful.items() if name.endswith("scheduler")]
+    for _ in range(num_steps):
+        rates.append([optimizer.param_groups[0]["lr"] for optimizer in optimizers])
+        for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
+            optimizer.step()
+            scheduler.step()
+    assert all(0 < rate < 1 for step in rates for rate in step)
+
+
+@pytest.mark.parametrize(("num_steps", "warm_up"), [(100, 10), (100, 50), (20, 3)])
+def test_one_cycle_rises_to_its_peak_and_falls_to_nearly_nothing(num_steps, warm_up):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = frame.one_cycle(optimizer, 0.3, num_steps, warm_up=warm_up)
+    rates = []
+    for _ in range(num_steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    peak = warm_up - 1
+    assert rates[peak] == pytest.approx(0.3) and rates[-1] < 1e-4
+    assert rates[: peak + 1] == sorted(rates[: peak + 1]) and rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
 def test_measuring_loads_what_is_shipped_and_prints_one_object_last(tmp_path, monkeypatch, capsys):
     frame.main(a_recipe()[0], folders(tmp_path))
     capsys.readouterr()

@@ -393,7 +393,7 @@ def test_measured_latents_have_mean_0_and_deviation_1_in_every_channel_over_the_
     codec.measure_latents(x)
     latents = codec.encode(x).mean
     assert_close(latents.mean(dim=(0, 2, 3)), torch.zeros(4), rtol=0, atol=1e-4)
-    assert_close(latents.std(dim=(0, 2, 3)), torch.ones(4), rtol=0, atol=1e-4)
+    assert_close(latents.std(dim=(0, 2, 3), correction=0), torch.ones(4), rtol=0, atol=1e-4)
 
 
 def test_measuring_again_changes_nothing_and_other_data_gives_another_scale():
@@ -403,6 +403,15 @@ def test_measuring_again_changes_nothing_and_other_data_gives_another_scale():
     assert_close((codec.latent_mean, codec.latent_std), first)
     codec.measure_latents(pictures(10) * 0.1)
     assert (codec.latent_std < first[1]).all()
+
+
+@pytest.mark.parametrize("x", [torch.zeros(1, 3, 8, 8), torch.full((3, 3, 8, 8), 0.5)], ids=["one place", "all alike"])
+def test_a_scale_that_cannot_be_measured_is_refused_and_the_old_one_stays(x):
+    codec = a_measured_codec()
+    before = codec.latent_mean.clone(), codec.latent_std.clone()
+    with pytest.raises(ValueError, match="do not vary in every channel"):
+        codec.measure_latents(x)
+    assert torch.equal(codec.latent_mean, before[0]) and torch.equal(codec.latent_std, before[1])
 
 
 def test_the_scale_does_not_change_what_is_drawn():

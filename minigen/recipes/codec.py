@@ -10,7 +10,7 @@ from minigen import runtime
 from minigen.data import EmojiScenes, batches
 from minigen.images import to_signed, to_unit
 from minigen.metrics import psnr
-from minigen.recipes.frame import Options, Recipe, Training, main
+from minigen.recipes.frame import Options, Recipe, Training, main, one_cycle
 from minigen.training import EMA, make_accelerator, make_step
 from minigen.vae import Codec, vae_loss
 
@@ -45,9 +45,7 @@ def set_up(options: Options) -> Training:
     """AdamW, a short warm-up, and a learning rate that falls to zero."""
     model = Codec().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=1e-4)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, 2e-3, total_steps=options.num_steps, pct_start=min(0.5, 100 / options.num_steps)
-    )
+    scheduler = one_cycle(optimizer, 2e-3, options.num_steps, warm_up=min(100, options.num_steps / 2))
     ema = EMA(model, decay=0.999)
 
     def finished() -> Codec:

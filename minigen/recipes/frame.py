@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from minigen import pretrained, runtime
 from minigen.training import RandomState, Step, load_checkpoint, make_accelerator, save_checkpoint, train
@@ -41,6 +43,13 @@ class Recipe(NamedTuple):
     options: Options
     set_up: Callable[[Options], Training]
     measure: Callable[[nn.Module], dict[str, float]]  # on held-out data, by who took no part in the training
+    parts: int = 1  # that every process's share of a batch must divide into
+
+
+def one_cycle(optimizer: Optimizer, peak: float, num_steps: int, *, warm_up: float) -> LRScheduler:
+    """A learning rate that rises to its peak over `warm_up` updates and then falls to nearly zero, both on a cosine."""
+    share = warm_up / num_steps if warm_up > 1 else 0.0  # OneCycleLR divides by what is left of the first phase
+    return OneCycleLR(optimizer, peak, total_steps=num_steps, pct_start=share)
 
 
 def main(recipe: Recipe, arguments: list[str] | None = None) -> None:
@@ -52,6 +61,8 @@ def main(recipe: Recipe, arguments: list[str] | None = None) -> None:
         return
     chosen = Options(options.steps, options.batch_size, options.seed)
     accelerator = make_accelerator()
+    if chosen.batch_size % (accelerator.num_processes * recipe.parts):
+        raise SystemExit(f"--batch-size must be a multiple of {accelerator.num_processes * recipe.parts}")
     runtime.seed_everything(chosen.seed)
     training = recipe.set_up(chosen)
     runtime.seed_everything(chosen.seed + accelerator.process_index)  # noise differs between processes

@@ -92,6 +92,7 @@ RECIPE = Recipe(
     options=Options(num_steps=6000, batch_size=32, seed=0),
     set_up=set_up,
     measure=measure,
+    parts=4,
 )
 
 if __name__ == "__main__":

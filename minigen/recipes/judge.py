@@ -14,7 +14,7 @@ from minigen.classifier import Classifier, classification_loss
 from minigen.data import Batch, EmojiPortraits, EmojiScenes, batches
 from minigen.images import to_signed
 from minigen.metrics import collect_logits, correct_answers
-from minigen.recipes.frame import Options, Recipe, Training, main
+from minigen.recipes.frame import Options, Recipe, Training, main, one_cycle
 from minigen.training import make_accelerator, make_step
 
 SIZE = 64
@@ -66,7 +66,7 @@ def set_up(options: Options) -> Training:
     answers = {question: len(names) for question, names in EmojiScenes.questions.items()}
     model = Classifier(answers=answers, size=SIZE).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=options.num_steps, pct_start=0.15)
+    scheduler = one_cycle(optimizer, 3e-3, options.num_steps, warm_up=0.15 * options.num_steps)
     return Training(
         step=make_step(model, loss_fn, optimizer, scheduler=scheduler),
         batches=lambda start: scenes_and_portraits(options, start),
@@ -98,6 +98,7 @@ RECIPE = Recipe(
     options=Options(num_steps=1200, batch_size=128, seed=0),
     set_up=set_up,
     measure=measure,
+    parts=4,
 )
 
 if __name__ == "__main__":
