@@ -5,9 +5,11 @@ Every picture that enters the package passes through `load_image`, so its quirks
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import math
+import os
 import re
 import unicodedata
 import uuid
@@ -127,12 +129,8 @@ def save_image(image: Tensor, path: str | Path) -> None:
     FileNotFoundError where there is no such folder, OSError where it cannot be written.
     """
     path, picture = Path(path), to_pil(image)
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind not in FORMATS:
-        raise ValueError(f"{path} ends in {path.suffix!r}, which names no picture format: use .png or .jpg")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to save {path.name} in: make it first")
-    unfinished = path.with_name(f".{uuid.uuid4().hex}.part")  # beside, so that replacing is one step
+    kind = _format_of(path)
+    unfinished = _beside(path)
     try:
         picture.save(unfinished, format=kind)
         unfinished.replace(path)
@@ -140,6 +138,34 @@ def save_image(image: Tensor, path: str | Path) -> None:
         raise OSError(f"{path} cannot be written ({error.strerror or error}): save it elsewhere") from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def check_can_save(path: str | Path) -> None:
+    """Raise, before a long computation and with nothing written, what `save_image` would raise for its path."""
+    path = Path(path)
+    _format_of(path)
+    unfinished = _beside(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        unfinished.touch()  # whether a folder can be written to is known for certain only afterwards
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error.strerror or error}): save it elsewhere") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _format_of(path: Path) -> str:
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind not in FORMATS or kind not in Image.SAVE:
+        raise ValueError(f"{path} ends in {path.suffix!r}, which names no picture format: use .png or .jpg")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to save {path.name} in: make it first")
+    return kind
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{uuid.uuid4().hex}.part")  # in the same folder, so that replacing is one step
 
 
 def to_signed(x: Tensor) -> Tensor:
@@ -283,10 +309,19 @@ def _letter_width(letter: str) -> float:
 
 def figure_to_png(figure: Figure) -> bytes:
     """The PNG of a figure, cut to what is drawn and as small as it can be without anybody seeing it."""
-    drawn, png = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", bbox_inches="tight")  # Jupyter itself does so only under %matplotlib inline
-    _small(Image.open(drawn).convert("RGB")).save(png, format="png", optimize=True)
-    return png.getvalue()
+    return _encoded(_small(_drawn(figure)), "png")
+
+
+def _drawn(figure: Figure) -> Image.Image:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", bbox_inches="tight")  # Jupyter itself does so only under %matplotlib inline
+    return Image.open(file).convert("RGB")
+
+
+def _encoded(picture: Image.Image, kind: str) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format=kind, optimize=True, **({"quality": 80} if kind == "jpeg" else {}))
+    return file.getvalue()
 
 
 def _small(picture: Image.Image) -> Image.Image:
@@ -299,21 +334,82 @@ def _small(picture: Image.Image) -> Image.Image:
 class _Shown(NamedTuple):
     """What Jupyter is handed to display: the picture, or where it cannot be shown its words."""
 
-    png: bytes
+    kind: str  # png or jpeg
+    data: bytes
     alt: str
 
-    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
-        return self.png, {"alt": self.alt}
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]] | None:
+        return (self.data, {"alt": self.alt}) if self.kind == "png" else None
+
+    def _repr_jpeg_(self) -> tuple[bytes, dict[str, str]] | None:
+        return (self.data, {"alt": self.alt}) if self.kind == "jpeg" else None
 
     def __repr__(self) -> str:
         return self.alt
 
 
-def show(figure: Figure, alt: str) -> None:
-    """Show a figure in a notebook, with the words that a reader who cannot see it is given instead."""
+def show(figure: Figure, alt: str, *, photos: bool = False) -> None:
+    """Show a figure in a notebook, with the words that a reader who cannot see it is given instead.
+
+    A figure of photos is shown as a JPEG, in half the bytes of a PNG; sharp lines would suffer.
+    """
     from IPython.display import display
     from matplotlib import pyplot
 
-    png = figure_to_png(figure)
-    display(_Shown(png, alt))
+    picture = _drawn(figure)
+    display(
+        _Shown("jpeg", _encoded(picture, "jpeg"), alt)
+        if photos
+        else _Shown("png", _encoded(_small(picture), "png"), alt)
+    )
     pyplot.close(figure)
+
+
+# --- the moving picture -----------------------------------------------------------------------------------------
+
+LONGEST_FILM = 60  # seconds; equal frames become one that lasts longer, and a PNG counts up to 65
+
+
+def animation_to_png(frames: Tensor, *, seconds_per_frame: float = 0.1) -> bytes:
+    """Frames [T,3,H,W] in [0,1] as an animated PNG that plays for ever, in 256 colours that all of them share.
+
+    A PNG, so that whatever shows a figure plays it; frames that equal the one before are kept as its longer duration.
+    Raises TypeError where the values are whole numbers, ValueError where the frames or their duration cannot be.
+    """
+    _check_floating(frames)
+    if frames.ndim != 4 or frames.shape[1] != 3 or frames.numel() == 0:
+        raise ValueError(f"the frames have shape {tuple(frames.shape)}, expected (T, 3, H, W)")
+    if not 0.001 <= seconds_per_frame <= LONGEST_FILM / len(frames):
+        raise ValueError(
+            f"seconds_per_frame is {seconds_per_frame}, expected 0.001 or more and with {len(frames)} frames at most "
+            f"{LONGEST_FILM} seconds in all"
+        )
+    pictures = [to_pil(frame) for frame in frames]
+    palette = _shared_palette(pictures)
+    first, *others = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    png, milliseconds = io.BytesIO(), round(1000 * seconds_per_frame)
+    first.save(png, format="png", save_all=True, append_images=others, duration=milliseconds, loop=0, optimize=True)
+    return png.getvalue()
+
+
+def _shared_palette(pictures: list[Image.Image], num_pixels: int = 60_000) -> Image.Image:
+    """A picture whose palette has the 256 colours that come nearest to those of all the pictures."""
+    pixels = np.stack([np.asarray(picture) for picture in pictures]).reshape(-1, 3)  # [T H W,3]
+    if len(pixels) > num_pixels:  # as good for choosing colours, and many times as fast
+        pixels = pixels[np.random.default_rng(0).integers(len(pixels), size=num_pixels)]
+    return Image.fromarray(pixels[None]).quantize(256, kmeans=1, dither=Image.Dither.NONE)
+
+
+def show_animation(frames: Tensor, alt: str, *, seconds_per_frame: float = 0.1, scale: int = 1) -> None:
+    """Show frames [T,3,H,W] in [0,1] in a notebook as a moving picture, with the words of what it shows.
+
+    Each pixel becomes a square of `scale` x `scale`. Raises what `animation_to_png` raises, and ValueError for a scale
+    that is no whole number from 1 on.
+    """
+    from IPython.display import display
+
+    if not isinstance(scale, int) or scale < 1:
+        raise ValueError(f"scale is {scale!r}, expected a whole number from 1 on")
+    _check_floating(frames)
+    larger = frames.repeat_interleave(scale, dim=-2).repeat_interleave(scale, dim=-1)
+    display(_Shown("png", animation_to_png(larger, seconds_per_frame=seconds_per_frame), alt))

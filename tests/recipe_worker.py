@@ -16,13 +16,19 @@ from typing import TextIO
 
 import torch
 
-from minigen.recipes import codec, examiner, frame, gan, judge
+from minigen.recipes import codec, examiner, fast_style, frame, gan, judge
 from minigen.training import RandomState, save_checkpoint
 
-RECIPES = {module.RECIPE.name: module.RECIPE for module in (gan, judge, examiner, codec)}
-KILLS = {"gan": 5, "judge": 1, "examiner": 1, "codec": 1}  # the GAN has the most that could get lost
-STEPS = {"gan": 20, "judge": 6, "examiner": 6, "codec": 6}  # more than a run gets to before its last kill
-BATCH_SIZE = {"gan": 8, "judge": 8, "examiner": 16, "codec": 4}
+RECIPES = {module.RECIPE.name: module.RECIPE for module in (gan, judge, examiner, codec, fast_style)}
+KILLS = {"gan": 5, "judge": 1, "examiner": 1, "codec": 1, "fast_style": 1}  # the GAN has the most that could get lost
+STEPS = {
+    "gan": 20,
+    "judge": 6,
+    "examiner": 6,
+    "codec": 6,
+    "fast_style": 6,
+}  # more than a run gets to before its last kill
+BATCH_SIZE = {"gan": 8, "judge": 8, "examiner": 16, "codec": 4, "fast_style": 2}
 SHARED, SHARED_STEPS, SHARED_BATCH_SIZE = "gan", 3, 16
 
 
@@ -33,6 +39,8 @@ def narrow() -> None:
     judge.Classifier = functools.partial(judge.Classifier, widths=(8, 16, 32))
     examiner.TransformerClassifier = functools.partial(examiner.TransformerClassifier, width=32, depth=2)
     codec.Codec = functools.partial(codec.Codec, encoder_widths=(8, 16, 16), decoder_widths=(8, 16, 16))
+    fast_style.StyleNetwork = functools.partial(fast_style.StyleNetwork, widths=(8, 8, 8), num_blocks=1)
+    fast_style.SIZE = fast_style.PAINTING_SIZE = 64
 
 
 def train(name: str, folder: Path, steps: int, batch_size: int) -> frame.Training:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from minigen import images
+from minigen.data import photos
 
 BYTE = 0.5 / 255 + 1e-6  # what rounding to 8 bits may change
 JPEG = 12 / 255  # what JPEG may change in a smooth picture
@@ -507,7 +509,34 @@ def test_a_folder_in_the_files_place_is_one_sentence(tmp_path):
 def test_an_ending_that_names_no_picture_format_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match=r"use \.png or \.jpg"):
         images.save_image(smooth(), tmp_path / name)
+    with pytest.raises(ValueError, match=r"use \.png or \.jpg"):
+        images.check_can_save(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_can_be_saved_is_known_beforehand_and_nothing_is_touched(tmp_path):
+    images.check_can_save(tmp_path / "new.png")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "old.JPG").write_text("kept")
+    images.check_can_save(str(tmp_path / "old.JPG"))
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("old.JPG", "kept")]
+
+
+def test_what_cannot_be_saved_is_refused_beforehand(tmp_path, monkeypatch):
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no folder .*missing"):
+        images.check_can_save(tmp_path / "missing" / "a.png")
+    with pytest.raises(OSError, match=r"a\.png cannot be written \(Is a directory\)"):
+        images.check_can_save(tmp_path / "a.png")
+    with pytest.raises(OSError, match=r"cannot be written|too long"):
+        images.check_can_save(tmp_path / f"{'a' * 300}.png")
+
+    def refuse(self, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "touch", refuse)  # a test may run as root, who may write anywhere
+    with pytest.raises(OSError, match=r"b\.png cannot be written \(Permission denied\): save it elsewhere"):
+        images.check_can_save(tmp_path / "b.png")
 
 
 # --- the grid ---------------------------------------------------------------------------------------------------
@@ -703,9 +732,146 @@ def test_show_displays_the_picture_with_its_alt_text(monkeypatch):
     assert metadata["image/png"]["alt"] == "two squares of noise"
 
 
+def test_show_gives_photos_as_a_jpeg_of_fewer_bytes(monkeypatch):
+    from IPython.core.formatters import DisplayFormatter
+
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    photo = images.image_grid(photos().take([0, 3, 4]).images, inches=2)
+    as_png = images.figure_to_png(photo)
+    images.show(photo, "three photos", photos=True)
+    data, metadata = DisplayFormatter().format(shown[0])
+    assert "image/png" not in data and metadata["image/jpeg"]["alt"] == data["text/plain"] == "three photos"
+    assert len(data["image/jpeg"]) < 0.6 * len(as_png)
+    jpeg, png = (np.asarray(Image.open(io.BytesIO(file)), dtype=float) for file in (data["image/jpeg"], as_png))
+    assert jpeg.shape == png.shape and abs(jpeg - png).mean() < 4
+
+
 def test_show_closes_a_figure_of_pyplots(monkeypatch):
     monkeypatch.setattr("IPython.display.display", lambda thing: None)
     with pyplot.rc_context({"backend": "agg"}):
         figure = pyplot.figure()
         images.show(figure, "nothing")
         assert figure.number not in pyplot.get_fignums()
+
+
+# --- the moving picture -----------------------------------------------------------------------------------------
+
+
+def moving(num_frames=6, height=24, width=32):
+    """A smooth picture that moves to the left: [T,3,H,W]."""
+    wide = smooth(height, width + 2 * num_frames)
+    return torch.stack([wide[:, :, 2 * k : 2 * k + width] for k in range(num_frames)])
+
+
+def played(png):
+    """The frames of an animated PNG and how many milliseconds each is shown, as Pillow reads them."""
+    with Image.open(io.BytesIO(png)) as file:
+        frames, durations = [], []
+        for k in range(file.n_frames):
+            file.seek(k)
+            frames.append(images.from_pil(file.convert("RGB")))
+            durations.append(file.info.get("duration"))
+        return torch.stack(frames), durations, file.info.get("loop")
+
+
+def test_an_animation_comes_back_frame_by_frame_and_plays_for_ever():
+    frames = moving()
+    before = frames.clone()
+    png = images.animation_to_png(frames, seconds_per_frame=0.04)
+    found, durations, loop = played(png)
+    assert png.startswith(b"\x89PNG") and b"acTL" in png
+    assert (durations, loop) == ([40] * 6, 0)
+    assert_close(found, frames, rtol=0, atol=30 / 255)
+    assert (found - frames).abs().mean() < 3 / 255
+    assert torch.equal(frames, before)
+
+
+def test_a_tenth_of_a_second_is_the_usual_duration():
+    assert played(images.animation_to_png(moving(2)))[1] == [100, 100]
+
+
+def test_few_colours_come_back_exactly_and_all_frames_share_them():
+    frames = torch.zeros(8, 3, 16, 16)
+    for k in range(8):
+        frames[k, k % 3, k : k + 4, 2:9] = 1
+    png = images.animation_to_png(frames)
+    assert torch.equal(played(png)[0], frames)
+    assert png.count(b"PLTE") == 1
+    with Image.open(io.BytesIO(png)) as file:
+        assert file.mode == "P"
+
+
+def test_a_film_of_many_colours_is_smaller_than_its_frames_one_by_one():
+    frames = (moving(8, 64, 64) + 0.05 * torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))) / 1.05
+    alone = 0
+    for frame in frames:
+        file = io.BytesIO()
+        images.to_pil(frame).save(file, format="png")
+        alone += file.tell()
+    assert len(images.animation_to_png(frames)) < 0.5 * alone
+    assert images.animation_to_png(frames) == images.animation_to_png(frames)
+
+
+def test_a_frame_that_stays_is_shown_for_longer():
+    frames = moving(4)[[0, 0, 0, 3]]
+    found, durations, _ = played(images.animation_to_png(frames, seconds_per_frame=15))
+    assert_close(found, frames[[0, 3]], rtol=0, atol=20 / 255)
+    assert durations == [45_000, 15_000]
+
+
+def test_a_film_of_one_frame_is_a_picture():
+    found, durations, _ = played(images.animation_to_png(moving(1), seconds_per_frame=60))
+    assert len(found) == len(durations) == 1
+    assert_close(found, moving(1), rtol=0, atol=20 / 255)
+
+
+@pytest.mark.parametrize(
+    ("frames", "options", "error", "words"),
+    [
+        (torch.zeros(3, 8, 8), {}, ValueError, r"\(3, 8, 8\), expected \(T, 3, H, W\)"),
+        (torch.zeros(0, 3, 8, 8), {}, ValueError, r"expected \(T, 3, H, W\)"),
+        (torch.zeros(2, 1, 8, 8), {}, ValueError, r"expected \(T, 3, H, W\)"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), {}, TypeError, "uint8"),
+        ([torch.zeros(3, 8, 8)] * 2, {}, TypeError, "list"),
+        (torch.full((2, 3, 8, 8), float("nan")), {}, ValueError, "NaN"),
+        (torch.zeros(2, 3, 8, 8), {"seconds_per_frame": 0}, ValueError, "seconds_per_frame is 0"),
+        (torch.zeros(2, 3, 8, 8), {"seconds_per_frame": -0.1}, ValueError, "seconds_per_frame is -0.1"),
+        (torch.zeros(2, 3, 8, 8), {"seconds_per_frame": float("nan")}, ValueError, "seconds_per_frame is nan"),
+        (torch.zeros(2, 3, 8, 8), {"seconds_per_frame": float("inf")}, ValueError, "seconds_per_frame is inf"),
+        (torch.zeros(2, 3, 8, 8), {"seconds_per_frame": 40}, ValueError, "at most 60 seconds in all"),
+        (torch.zeros(2, 3, 8, 8), {"scale": 0}, ValueError, "scale is 0"),
+        (torch.zeros(2, 3, 8, 8), {"scale": 1.5}, ValueError, r"scale is 1\.5"),
+    ],
+)
+def test_a_film_that_cannot_be_is_refused_in_one_sentence(monkeypatch, frames, options, error, words):
+    monkeypatch.setattr("IPython.display.display", lambda *things: pytest.fail("it was shown"))
+    if "scale" not in options:
+        with pytest.raises(error, match=words):
+            images.animation_to_png(frames, **options)
+    with pytest.raises(error, match=words) as caught:
+        images.show_animation(frames, "a film", **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_animation_is_shown_enlarged_with_its_alt_text(monkeypatch):
+    from IPython.core.formatters import DisplayFormatter
+
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda *things, **kwargs: shown.append((things, kwargs)))
+    frames = moving(3)
+    images.show_animation(frames, "a ramp that moves", seconds_per_frame=0.2, scale=3)
+    (((thing,), kwargs),) = shown
+    data, metadata = DisplayFormatter().format(thing)
+    assert kwargs == {}
+    assert data["text/plain"] == metadata["image/png"]["alt"] == "a ramp that moves"
+    found, durations, _ = played(data["image/png"])
+    assert found.shape == (3, 3, 72, 96) and durations == [200] * 3
+    for row, column in itertools.product(range(3), repeat=2):  # each pixel has become a square
+        assert torch.equal(found[:, :, row::3, column::3], found[:, :, ::3, ::3])
+    assert_close(found[:, :, ::3, ::3], frames, rtol=0, atol=20 / 255)
+
+
+@pytest.mark.gpu
+def test_an_animation_on_the_gpu_goes_out_like_one_on_the_cpu():
+    assert images.animation_to_png(moving().cuda()) == images.animation_to_png(moving())

@@ -41,6 +41,13 @@ def test_run_executes_in_place_and_saves_the_cover_and_no_widget(tmp_path):
     assert (tmp_path / "pictures" / "07_lesson.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_cover_of_a_lesson_about_photos_is_a_jpeg(tmp_path):
+    photo = "from minigen.images import *\nimport torch\nshow(image_grid(torch.rand(1, 3, 4, 4)), 'x', photos=True)"
+    path = write(tmp_path / "07_lesson.ipynb", tagged(photo, "cover"))
+    lessons.main(["run", str(path)])
+    assert (tmp_path / "pictures" / "07_lesson.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
 def test_repeat_runs_each_seed_up_to_the_results_and_keeps_what_was_measured(tmp_path):
     path = write(
         tmp_path / "07_lesson.ipynb",

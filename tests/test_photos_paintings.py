@@ -19,7 +19,7 @@ from minigen.data.base import batches
 from minigen.data.paintings import FOLDER, SEEDS, SIZE, Paintings, paint, paintings
 from minigen.data.paintings.__main__ import main
 from minigen.data.paintings.manners import MANNERS
-from minigen.data.photos import FILES, Photos, photos
+from minigen.data.photos import FILES, PhotoCrops, Photos, photos
 from minigen.images import from_pil, load_image, to_pil
 
 ROOT = Path(__file__).parents[1]
@@ -201,3 +201,39 @@ def test_the_measure_of_manners_does_not_see_a_mirrored_picture_as_another():
     picture = paintings().load("mosaic")
     torch.testing.assert_close(manner_of(picture.flip(2)), manner_of(picture), rtol=0, atol=0.02)
     assert to_pil(picture).size == (SIZE, SIZE)
+
+
+# --- crops of the photographs -----------------------------------------------------------------------------------
+
+
+def test_crops_are_squares_of_the_size_asked_for_and_crop_k_is_always_the_same():
+    crops = PhotoCrops("train", 48)
+    batch = crops.take([5, 900, 5])
+    assert batch.images.shape == (3, 3, 48, 48) and batch.images.min() >= 0 and batch.images.max() <= 1
+    assert torch.equal(batch.images[0], batch.images[2]) and torch.equal(crops[900].image, batch.images[1])
+    assert torch.equal(PhotoCrops("train", 48).take([900]).images[0], batch.images[1])
+
+
+def test_the_photos_of_a_split_take_turns_and_no_photo_is_in_both():
+    seen = {}
+    for split, count in (("train", 7), ("test", 3)):
+        crops = PhotoCrops(split, 16)
+        labels = crops.take(range(count)).labels["photo"]
+        seen[split] = {crops.questions["photo"][k] for k in labels.tolist()}
+        assert len(seen[split]) == count and set(crops.names) == seen[split]
+        assert crops.take([0]).captions == [photos().captions[crops.questions["photo"][labels[0]]]]
+    assert seen["test"] == set(PhotoCrops.TEST) and not seen["train"] & seen["test"]
+
+
+def test_crops_of_the_same_photo_differ_in_place_and_in_light():
+    crops = PhotoCrops("test", 32)
+    images = crops.take(range(0, 60, 3)).images  # all of one photo
+    means = images.mean(dim=(2, 3))
+    assert means.std(dim=0).min() > 0.03
+    assert not torch.equal(crops.take([0]).images, PhotoCrops("train", 32).take([0]).images)
+
+
+@pytest.mark.parametrize(("options", "said"), [({"split": "val"}, "'val'"), ({"size": 0}, "0"), ({"size": 321}, "321")])
+def test_crops_that_cannot_be_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        PhotoCrops(**options)

@@ -7,16 +7,19 @@ import os
 import pickle
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
 import torch
+import torchvision
 
 from minigen import pretrained
 from minigen.classifier import Classifier, LinearClassifier, TransformerClassifier
 from minigen.data import photos
 from minigen.gan import Generator
 from minigen.images import to_signed
+from minigen.style import FeatureExtractor, StyleNetwork
 from minigen.training import save_checkpoint
 from minigen.vae import Codec
 
@@ -49,6 +52,92 @@ def test_a_file_that_was_tampered_with_is_refused(tmp_path, monkeypatch):
         pretrained.efficientnet_lite0()
 
 
+# --- what style transfer sees with ------------------------------------------------------------------------------
+
+
+def test_the_usual_features_are_those_of_the_network_that_has_seen_imagenet():
+    network, x = pretrained.efficientnet_lite0(), torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    features = pretrained.feature_extractor()
+    with torch.no_grad():
+        h = network.bn1(network.conv_stem(to_signed(x)))
+        expected = {"stem": h.clone()} | {
+            f"block{k}": (h := block(h)).clone() for k, block in enumerate(network.blocks)
+        }
+    for tap, feature in features(x, list(expected)).items():
+        torch.testing.assert_close(feature, expected[tap], rtol=1e-4, atol=1e-4 * feature.abs().max().item())
+    assert not features.stages.training and not any(p.requires_grad for p in features.parameters())
+
+
+def test_the_judges_features_are_those_of_its_body():
+    judge, x = pretrained.load("judge"), torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    found = pretrained.feature_extractor("judge")(x)
+    with torch.no_grad():
+        expected = judge.body(to_signed(x))
+    torch.testing.assert_close(list(found.values())[-1], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_random_features_are_always_the_same_and_leave_the_global_generator_alone():
+    x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    before = torch.get_rng_state()
+    first = pretrained.feature_extractor("random")(x)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(7)
+    again = pretrained.feature_extractor("random")(x)
+    usual = pretrained.feature_extractor()(x)
+    assert first.keys() == usual.keys()
+    for tap, feature in first.items():
+        assert torch.equal(feature, again[tap])
+        assert feature.std() > 0 and not torch.allclose(feature, usual[tap])
+
+
+def test_vgg19_is_wrapped_as_it_comes(monkeypatch):
+    network = SimpleNamespace(features=torchvision.models.vgg.make_layers([8] * 2 + ["M"] + [8] * 14))
+    monkeypatch.setattr(pretrained, "vgg19", lambda: network)
+    monkeypatch.setattr(FeatureExtractor, "of_vgg19", lambda given: given)
+    assert pretrained.feature_extractor("vgg19") is network
+
+
+def test_features_of_another_name_are_refused_and_the_known_ones_told():
+    with pytest.raises(ValueError, match=r"'vgg16': choose efficientnet_lite0, vgg19, judge or random"):
+        pretrained.feature_extractor("vgg16")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Where torch keeps what it has downloaded: nothing yet."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.parametrize("use", [pretrained.vgg19, lambda: pretrained.feature_extractor("vgg19")])
+def test_vgg19_is_not_downloaded_unless_asked_for(cache, use, monkeypatch):
+    def forbidden(*args, **kwargs):
+        raise AssertionError("something was downloaded")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", forbidden)
+    with pytest.raises(FileNotFoundError, match=r"vgg19-\w+\.pth: put them there, or write download=True") as error:
+        use()
+    assert str(cache) in str(error.value)
+    with pytest.raises(AssertionError, match="downloaded"):
+        pretrained.vgg19(download=True)
+
+
+@pytest.mark.parametrize("content", ["a bomb", "nothing"])
+def test_a_file_of_vgg19_that_is_not_the_published_one_is_refused_and_not_unpickled(cache, content, monkeypatch):
+    monkeypatch.chdir(cache)
+    path = cache / "vgg19-dcbb9e9d.pth"
+    if content == "a bomb":
+        torch.save({"model": Bomb()}, path)
+    else:
+        path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"vgg19-dcbb9e9d\.pth is not the published file"):
+        pretrained.vgg19()
+    assert not (cache / "unpickled").exists()
+
+
 # --- the course's own: files ------------------------------------------------------------------------------------
 
 ANSWERS = {"object": 5, "background": 3}
@@ -58,6 +147,7 @@ NETWORKS = {
     "TransformerClassifier": lambda: TransformerClassifier(answers=ANSWERS, size=16, width=32, depth=1),
     "Generator": lambda: Generator(num_classes=5, latent_dim=4, widths=(4, 4)),
     "Codec": lambda: Codec(latent_channels=2, encoder_widths=(4, 4, 4), decoder_widths=(4, 4, 4)),
+    "StyleNetwork": lambda: StyleNetwork(styles=["waves", "dots"], widths=(4, 4, 4), num_blocks=1, style_dim=4),
 }
 each_kind = pytest.mark.parametrize("kind", NETWORKS)
 
@@ -80,6 +170,8 @@ def output_of(model):
             return model(torch.randn(3, model.latent_dim, generator=generator), torch.arange(3)).flatten()
         if isinstance(model, Codec):
             return model.decode(model.encode(x).mean).flatten()
+        if isinstance(model, StyleNetwork):
+            return model(x, torch.rand(3, len(model.styles), generator=generator)).flatten()
         return torch.cat([logits.flatten() for logits in model(x).values()])
 
 

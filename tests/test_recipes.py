@@ -15,11 +15,12 @@ from torch.testing import assert_close
 
 from minigen import pretrained
 from minigen.classifier import Classifier
-from minigen.data import Batch, EmojiPortraits, EmojiScenes, batches
+from minigen.data import Batch, EmojiPortraits, EmojiScenes, PhotoCrops, batches, paintings, photos
 from minigen.gan import Generator
 from minigen.images import to_signed
 from minigen.metrics import psnr
-from minigen.recipes import codec, examiner, frame, gan, judge
+from minigen.recipes import codec, examiner, fast_style, frame, gan, judge
+from minigen.style import StyleNetwork
 from minigen.training import load_checkpoint, make_step
 
 EXACT = {"rtol": 0, "atol": 0}
@@ -367,6 +368,7 @@ STREAMS = {
     "examiner": examiner.batches_with_broken_ones,
     "gan": gan.pictures_and_objects,
     "codec": codec.pictures,
+    "fast_style": fast_style.tasks,
 }
 
 
@@ -492,6 +494,48 @@ def test_the_learning_rates_of_the_gan_stay_and_then_fall_to_zero():
     assert rates[0] == rates[6] == [1e-3, 1e-3]
     assert rates[7] == pytest.approx([0.75e-3] * 2) and rates[9] == pytest.approx([0.25e-3] * 2)
     assert training.stateful["generator_optimizer"].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_tasks_of_fast_style_ask_for_one_painting_each_at_any_strength_and_often_at_full():
+    stream = fast_style.tasks(SMALL._replace(batch_size=200), 0)
+    torch.manual_seed(0)
+    pictures, weights = next(stream)
+    assert pictures.shape == (200, 3, fast_style.SIZE, fast_style.SIZE) and weights.shape == (200, 6)
+    assert ((weights > 0).sum(dim=1) == 1).all() and weights.min() == 0 and weights.max() == 1
+    strengths = weights.sum(dim=1)
+    assert 0.65 < (strengths == 1).float().mean() < 0.85 and (strengths < 0.5).any()
+    assert ((weights > 0).float().mean(dim=0) > 0.08).all()
+
+
+def test_the_loss_of_fast_style_asks_nothing_at_strength_0_and_for_the_painting_at_1(monkeypatch):
+    """The network is stood in for by what returns the pictures as they are, or the paintings."""
+    monkeypatch.setattr(fast_style, "PAINTING_SIZE", 64)
+    lesson = fast_style.Lesson(pretrained.feature_extractor("judge"))
+    pictures = PhotoCrops("train", 64).take([0, 1]).images
+    nothing, mosaic = torch.zeros(2, 6), torch.tensor([[0.0, 0, 0, 0, 0, 1]] * 2)
+    painting = to_signed(paintings().load("mosaic", 64))[None].expand(2, -1, -1, -1)
+    left = lesson(lambda x, weights: x, fast_style.Task(pictures, nothing))
+    reached = lesson(lambda x, weights: painting, fast_style.Task(pictures, mosaic))
+    far = lesson(lambda x, weights: x, fast_style.Task(pictures, mosaic))
+    assert left["loss"] < 1e-6 and reached["style"] < 1e-6 < 0.1 < far["style"]
+    assert far["content"] < 1e-6 and reached["content"] > 0.1
+    assert_close(reached["loss"], fast_style.CONTENT_WEIGHT * reached["content"], rtol=1e-4, atol=1e-6)
+
+
+def test_fast_style_is_measured_on_the_scale_from_the_photo_to_the_painting():
+    features = pretrained.feature_extractor("judge")
+    photo, painting = (
+        gallery.load(name, 64)[None, :, :64, :64] for gallery, name in ((photos(), "coffee"), (paintings(), "impasto"))
+    )
+    assert fast_style.style_left(features, photo, photo, painting) == pytest.approx(1)
+    assert fast_style.style_left(features, painting, photo, painting) == pytest.approx(0, abs=1e-6)
+
+
+def test_painting_with_strength_0_gives_the_pictures_back():
+    model = StyleNetwork(styles=fast_style.STYLES, widths=(4, 4, 4), num_blocks=1)
+    pictures = torch.rand(2, 3, 20, 30)
+    assert_close(fast_style.paint(model, pictures, "impasto", 0.0), pictures, rtol=0, atol=1e-6)
+    assert fast_style.paint(model, pictures, "impasto").shape == pictures.shape
 
 
 def test_bicubic_keeps_as_many_numbers_as_the_codec_or_a_few_less():

@@ -1,4 +1,5 @@
-"""The `minigen` command: `lab` opens the lessons, `doctor` examines the install, `show` draws a data set.
+"""The `minigen` command: `lab` opens the lessons, `doctor` examines the install, `show` draws a data set,
+`stylize` paints a photo in the manner of a painting.
 
 It starts fast: whatever needs PyTorch is imported inside the sub-command that needs it.
 """
@@ -52,7 +53,51 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--count", metavar="N", type=int, default=16, help="how many pictures (default: 16)")
     show.add_argument("--seed", metavar="N", type=int, default=0, help="which pictures are drawn (default: 0)")
     show.add_argument("--split", metavar="S", help="the part of the data set, such as train or test")
+    _add_stylize(commands)
     return parser
+
+
+def _add_stylize(commands: argparse._SubParsersAction) -> None:
+    stylize = commands.add_parser(
+        "stylize",
+        help="paint a photo in the manner of a painting",
+        description="Paint a photo in the manner of a painting, or of several. A photo or painting of the course is "
+        "called by its name, and a wrong name is answered with all of them; what is no such name, or has a slash or an "
+        "ending such as .jpg, is the path of a picture.",
+    )
+    stylize.add_argument("content", metavar="CONTENT", help="the photo: a name such as chelsea, or a path")
+    stylize.add_argument(
+        "--style",
+        metavar="STYLE[=WEIGHT]",
+        action="append",
+        required=True,
+        help="the painting: a name such as impasto, or a path; give --style several times for a mixture, "
+        "each with its weight, as in --style impasto=2 --style ink (default: 1)",
+    )
+    stylize.add_argument("--out", metavar="FILE", required=True, help="the file to write; its ending names the format")
+    stylize.add_argument(
+        "--strength", metavar="S", type=float, default=1.0, help="how much of the style, from 0 to 1 (default: 1)"
+    )
+    stylize.add_argument(
+        "--size",
+        metavar="N",
+        type=int,
+        default=256,
+        help="scale a larger photo down to a shorter side of N pixels, from 32 to 1024; a smaller one stays as it is, "
+        "or is enlarged to 32; no side may be longer than 2048 (default: 256)",
+    )
+    stylize.add_argument("--keep-colour", action="store_true", help="keep the colours of the photo")
+    stylize.add_argument("--steps", metavar="N", type=int, help="of each of the two scales (default: 150)")
+    stylize.add_argument("--seed", metavar="N", type=int, help="of the small shifts between the steps (default: 0)")
+    stylize.add_argument(
+        "--content-weight", metavar="W", type=float, help="how much the content counts, from 0 to 1000 (default: 0.1)"
+    )
+    stylize.add_argument(
+        "--fast",
+        action="store_true",
+        help="paint at once, by a network that was trained for some of the course's paintings; "
+        "then --steps, --seed and --content-weight mean nothing",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,6 +126,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                     _complain(str(warning.message))
             print(line)
             return 0
+        if args.command == "stylize":
+            from minigen.cli.stylize import stylize
+
+            print(stylize(args))
+            return 0
     except ImportError as error:
         _complain(f"{error}: run `minigen doctor`, which names what is missing and its cure")
         return 2
@@ -91,6 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return 2
     except KeyboardInterrupt:
+        if args.command == "stylize":
+            _complain("stopped, and nothing was written")
         return 130
     parser.print_help()
     return 0

@@ -6,7 +6,7 @@ from minigen.data.folder import CaptionedFolder
 from minigen.data.glyphs import EmojiGlyphs
 from minigen.data.grammar import Scene, SceneObject, caption_of, parse_caption
 from minigen.data.paintings import paintings
-from minigen.data.photos import photos
+from minigen.data.photos import PhotoCrops, photos
 from minigen.data.scenes import EmojiPortraits, EmojiScenes, draw_scenes, is_held_out
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "EmojiPortraits",
     "EmojiScenes",
     "Example",
+    "PhotoCrops",
     "PictureDataset",
     "Scene",
     "SceneObject",

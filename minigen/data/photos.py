@@ -3,10 +3,14 @@
 Who took each and under which licence stands in `datasets/photos/README.md`.
 """
 
+from collections.abc import Sequence
 from importlib import resources
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from minigen.data.base import Batch, PictureDataset
 from minigen.data.gallery import Gallery
 from minigen.images import load_image
 
@@ -53,3 +57,55 @@ class Photos(Gallery):
 def photos(size: int = 256) -> Photos:
     """The photographs, as a data set of squares [3,size,size] in [0,1] and, by `load`, whole."""
     return Photos(size)
+
+
+class PhotoCrops(PictureDataset):
+    """Squares cut out of the photographs at random, in random light: pictures for a network to practise on.
+
+    Crop k of a split is always the same. The split "test" has the photographs that the lessons show: astronaut, chelsea
+    and coffee; "train" has the other seven.
+    """
+
+    questions = {"photo": list(Photos.captions)}
+    credit = Photos.credit
+    TEST = ("astronaut", "chelsea", "coffee")
+
+    def __init__(
+        self, split: str = "train", size: int = 128, *, largest: int = 320
+    ):  # pixels of a photo's shorter side
+        if split not in ("train", "test"):
+            raise ValueError(f"there is no split {split!r}: choose train or test")
+        if not 1 <= size <= largest:
+            raise ValueError(f"size is {size}, expected 1 to {largest}, the pixels of a photo's shorter side")
+        self.split, self.size = split, size
+        gallery = photos()
+        self.names = [name for name in gallery.names if (name in self.TEST) == (split == "test")]
+        self._photos = [gallery.load(name, largest) for name in self.names]
+
+    def __len__(self) -> int:
+        return 100_000
+
+    def take(self, indices: Sequence[int] | Tensor) -> Batch:
+        """The crops at `indices`, [N,3,size,size]."""
+        chosen = [int(k) % len(self.names) for k in indices]
+        images = [self._crop(self._photos[photo], int(k)) for photo, k in zip(chosen, indices, strict=True)]
+        names = [self.names[photo] for photo in chosen]
+        labels = torch.tensor([self.questions["photo"].index(name) for name in names])
+        return Batch(torch.stack(images), [Photos.captions[name] for name in names], {"photo": labels})
+
+    def _crop(self, photo: Tensor, index: int) -> Tensor:
+        generator = torch.Generator().manual_seed(2 * index + (self.split == "test"))
+
+        def whole_number(low: int, high: int) -> int:
+            return int(torch.randint(low, high + 1, (), generator=generator))
+
+        side = whole_number(self.size, min(photo.shape[1:]))
+        top, left = (whole_number(0, length - side) for length in photo.shape[1:])
+        crop = photo[:, top : top + side, left : left + side]
+        crop = F.interpolate(crop[None], (self.size, self.size), mode="bilinear", antialias=True)[0]
+        if whole_number(0, 1):
+            crop = crop.flip(2)
+        # Another light: each channel becomes a mixture of all three, brighter or darker
+        mixture = torch.eye(3) + 0.2 * torch.randn(3, 3, generator=generator)
+        brighter = 0.1 * torch.randn(3, 1, generator=generator)
+        return (mixture @ (crop.flatten(1) - 0.5) + 0.5 + brighter).view_as(crop).clamp(0, 1)

@@ -17,13 +17,14 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 TIMEOUT = 600  # seconds for one cell
+ENDINGS = {"image/png": ".png", "image/jpeg": ".jpg"}
 KEPT = {"tags"}  # of a cell's metadata: the rest is what an editor or a run left there
 
 
 def run(path: Path) -> None:
     """Execute a lesson from top to bottom and save it with its outputs, ready to be committed.
 
-    The figure of the cell tagged "cover" is also saved, as pictures/NAME.png: the page begins with it.
+    The figure of the cell tagged "cover" is also saved, as pictures/NAME.png or .jpg: the page begins with it.
     """
     notebook = nbformat.read(path, as_version=4)
     os.environ["MINIGEN_WIDGETS"] = "0"  # still pictures: a saved widget is an empty box without its kernel
@@ -32,10 +33,11 @@ def run(path: Path) -> None:
     nbformat.write(notebook, path)
     for cell in notebook.cells:
         if "cover" in cell.metadata.get("tags", []):
-            picture = next(o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {}))
-            cover = path.parent / "pictures" / f"{path.stem}.png"
+            shown = ((o.data, kind) for o in cell.outputs for kind in ENDINGS if kind in o.get("data", {}))
+            data, kind = next(shown)
+            cover = path.parent / "pictures" / f"{path.stem}{ENDINGS[kind]}"
             cover.parent.mkdir(exist_ok=True)
-            cover.write_bytes(base64.b64decode(picture))
+            cover.write_bytes(base64.b64decode(data[kind]))
     print(f"{path.name}: {seconds:.0f} s, {path.stat().st_size / 1000:.0f} KB", flush=True)
 
 
