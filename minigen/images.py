@@ -320,7 +320,7 @@ def _drawn(figure: Figure) -> Image.Image:
 
 def _encoded(picture: Image.Image, kind: str) -> bytes:
     file = io.BytesIO()
-    picture.save(file, format=kind, optimize=True, **({"quality": 80} if kind == "jpeg" else {}))
+    picture.save(file, format=kind, optimize=True, **({"quality": 70} if kind == "jpeg" else {}))
     return file.getvalue()
 
 
@@ -357,11 +357,8 @@ def show(figure: Figure, alt: str, *, photos: bool = False) -> None:
     from matplotlib import pyplot
 
     picture = _drawn(figure)
-    display(
-        _Shown("jpeg", _encoded(picture, "jpeg"), alt)
-        if photos
-        else _Shown("png", _encoded(_small(picture), "png"), alt)
-    )
+    kind = "jpeg" if photos else "png"
+    display(_Shown(kind, _encoded(picture if photos else _small(picture), kind), alt))
     pyplot.close(figure)
 
 
@@ -370,8 +367,8 @@ def show(figure: Figure, alt: str, *, photos: bool = False) -> None:
 LONGEST_FILM = 60  # seconds; equal frames become one that lasts longer, and a PNG counts up to 65
 
 
-def animation_to_png(frames: Tensor, *, seconds_per_frame: float = 0.1) -> bytes:
-    """Frames [T,3,H,W] in [0,1] as an animated PNG that plays for ever, in 256 colours that all of them share.
+def animation_to_png(frames: Tensor, *, seconds_per_frame: float = 0.1, num_colours: int = 256) -> bytes:
+    """Frames [T,3,H,W] in [0,1] as an animated PNG that plays for ever, in up to 256 colours that all of them share.
 
     A PNG, so that whatever shows a figure plays it; frames that equal the one before are kept as its longer duration.
     Raises TypeError where the values are whole numbers, ValueError where the frames or their duration cannot be.
@@ -384,23 +381,27 @@ def animation_to_png(frames: Tensor, *, seconds_per_frame: float = 0.1) -> bytes
             f"seconds_per_frame is {seconds_per_frame}, expected 0.001 or more and with {len(frames)} frames at most "
             f"{LONGEST_FILM} seconds in all"
         )
+    if not 2 <= num_colours <= 256:
+        raise ValueError(f"num_colours is {num_colours}, expected 2 to 256")
     pictures = [to_pil(frame) for frame in frames]
-    palette = _shared_palette(pictures)
+    palette = _shared_palette(pictures, num_colours)
     first, *others = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     png, milliseconds = io.BytesIO(), round(1000 * seconds_per_frame)
     first.save(png, format="png", save_all=True, append_images=others, duration=milliseconds, loop=0, optimize=True)
     return png.getvalue()
 
 
-def _shared_palette(pictures: list[Image.Image], num_pixels: int = 60_000) -> Image.Image:
-    """A picture whose palette has the 256 colours that come nearest to those of all the pictures."""
+def _shared_palette(pictures: list[Image.Image], num_colours: int, num_pixels: int = 60_000) -> Image.Image:
+    """A picture whose palette has the colours that come nearest to those of all the pictures."""
     pixels = np.stack([np.asarray(picture) for picture in pictures]).reshape(-1, 3)  # [T H W,3]
     if len(pixels) > num_pixels:  # as good for choosing colours, and many times as fast
         pixels = pixels[np.random.default_rng(0).integers(len(pixels), size=num_pixels)]
-    return Image.fromarray(pixels[None]).quantize(256, kmeans=1, dither=Image.Dither.NONE)
+    return Image.fromarray(pixels[None]).quantize(num_colours, kmeans=1, dither=Image.Dither.NONE)
 
 
-def show_animation(frames: Tensor, alt: str, *, seconds_per_frame: float = 0.1, scale: int = 1) -> None:
+def show_animation(
+    frames: Tensor, alt: str, *, seconds_per_frame: float = 0.1, num_colours: int = 256, scale: int = 1
+) -> None:
     """Show frames [T,3,H,W] in [0,1] in a notebook as a moving picture, with the words of what it shows.
 
     Each pixel becomes a square of `scale` x `scale`. Raises what `animation_to_png` raises, and ValueError for a scale
@@ -412,4 +413,4 @@ def show_animation(frames: Tensor, alt: str, *, seconds_per_frame: float = 0.1, 
         raise ValueError(f"scale is {scale!r}, expected a whole number from 1 on")
     _check_floating(frames)
     larger = frames.repeat_interleave(scale, dim=-2).repeat_interleave(scale, dim=-1)
-    display(_Shown("png", animation_to_png(larger, seconds_per_frame=seconds_per_frame), alt))
+    display(_Shown("png", animation_to_png(larger, seconds_per_frame=seconds_per_frame, num_colours=num_colours), alt))

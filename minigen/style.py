@@ -42,6 +42,7 @@ class FeatureExtractor(nn.Module):
         self._last(self.style_taps + self.content_taps)  # refuses what is no tap
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
+        self.eval()
 
     def forward(self, x: Tensor, taps: Sequence[str] | None = None) -> dict[str, Tensor]:
         """The features at `taps`, by default those of style and content; stages after the last are not computed."""
@@ -179,7 +180,7 @@ def stylize(
     num_scales: int = 2,  # of the picture; each is twice as large as the one before, and starts from it
     num_steps: int = 150,  # in each scale
     optimizer: str = "adam",  # or "lbfgs"
-    learning_rate: float = 0.05,
+    learning_rate: float = 0.05,  # of Adam
     shift: int = 32,  # pixels: see below
     mask: Tensor | None = None,  # [1,H,W] in [0,1]: where to paint; elsewhere the content stays
     start: Tensor | None = None,  # [3,H,W] in [0,1]: the picture to begin with, by default the content
@@ -344,6 +345,8 @@ class StyleNetwork(nn.Module):
         style_dim: int = 32,
     ):
         super().__init__()
+        if not styles:
+            raise ValueError("expected the name of at least one style, got none")
         self.config = {
             "styles": list(styles),
             "widths": list(widths),
@@ -421,10 +424,13 @@ class StyledResidual(nn.Module):
 
 
 def film(picture: Tensor, views: Tensor, size: int) -> Tensor:
-    """What a camera sees on its way over a picture: [3,H,W], views [T,2,3] -> frames [T,3,size,size].
+    """What a camera sees on its way over the middle square of a picture: [3,H,W], views [T,2,3] -> [T,3,size,size].
 
-    A view is an affine map as `F.affine_grid` takes it: from places in the frame to places in the picture.
+    A view is an affine map as `F.affine_grid` takes it: from places in the frame to places in the square.
     """
+    side = min(picture.shape[1:])
+    top, left = ((length - side) // 2 for length in picture.shape[1:])
+    picture = picture[:, top : top + side, left : left + side]
     grid = F.affine_grid(views, (len(views), 3, size, size), align_corners=False)
     return F.grid_sample(picture.expand(len(views), -1, -1, -1), grid, padding_mode="reflection", align_corners=False)
 

@@ -19,6 +19,7 @@ from minigen.classifier import Classifier, LinearClassifier, TransformerClassifi
 from minigen.data import photos
 from minigen.gan import Generator
 from minigen.images import to_signed
+from minigen.recipes import fast_style
 from minigen.style import FeatureExtractor, StyleNetwork
 from minigen.training import save_checkpoint
 from minigen.vae import Codec
@@ -377,7 +378,9 @@ PROMISED = {
     "examiner": {"accuracy": 0.9, "rejects": 0.9},
     "gan": {"named_right": 0.9, "coverage": 1.0},
     "codec": {"psnr_db": 28.0, "bicubic_psnr_db": 0.0},
+    "fast_style": {},
 }
+AT_MOST = {"fast_style": {"style_left": 0.25, "style_left_judge": 0.25}}
 FEW = {"examiner": 200, "gan": 200, "codec": 100}  # pictures that are measured here; the judge's are all of them
 each_shipped = pytest.mark.parametrize("name", pretrained.names())
 
@@ -431,6 +434,8 @@ def test_cards_say_what_the_course_promises(name):
     metrics = pretrained.card(name)["metrics"]
     for key, least in PROMISED[name].items():
         assert metrics[key] >= least, key
+    for key, most in AT_MOST.get(name, {}).items():
+        assert 0 < metrics[key] <= most, key
     if name == "codec":
         assert metrics["psnr_db"] >= metrics["bicubic_psnr_db"] + 6
 
@@ -444,8 +449,16 @@ def test_shipped_weights_reach_what_their_card_says(name, monkeypatch):
         assert abs(found[key] - card[key]) <= tolerance(key, card[key], FEW[name]), key
 
 
+def test_the_shipped_style_network_reaches_what_its_card_says(monkeypatch):
+    monkeypatch.setenv("MINIGEN_DEVICE", "cpu")
+    found, card = fast_style.measure(pretrained.load("fast_style")), pretrained.card("fast_style")["metrics"]
+    assert found.keys() == card.keys()
+    for key in card.keys() - {"seconds"}:
+        assert found[key] == pytest.approx(card[key], rel=0.05), key
+
+
 def test_every_network_that_is_shipped_is_measured_here():
-    assert set(pretrained.names()) == {"judge", *FEW} == PROMISED.keys()
+    assert set(pretrained.names()) == {"judge", "fast_style", *FEW} == PROMISED.keys()
 
 
 def test_the_command_measures_the_judge_again_and_prints_one_object_on_its_last_line(measuring):

@@ -1240,6 +1240,19 @@ def test_frames_views_and_motions_are_left_as_they_were():
     assert torch.equal(motion, kept)
 
 
+def test_a_film_of_a_wide_picture_shows_its_middle_square_undistorted():
+    views = pan_and_zoom(4)
+    square = torch.rand(3, 24, 24)
+    wide = torch.cat([torch.zeros(3, 24, 8), square, torch.ones(3, 24, 8)], dim=2)
+    assert torch.equal(film(wide, views, 16), film(square, views, 16))
+    assert torch.equal(film(wide.mT, views, 16), film(square.mT, views, 16))
+
+
+def test_a_network_without_a_style_is_refused():
+    with pytest.raises(ValueError, match="at least one style"):
+        StyleNetwork(styles=[])
+
+
 # --- on a GPU ---------------------------------------------------------------------------------------------------
 
 

@@ -109,19 +109,19 @@ def paint(model: StyleNetwork, pictures: Tensor, style: str, strength: float = 1
 
 @torch.no_grad()
 def measure(model: StyleNetwork) -> dict[str, float]:
-    """On photographs that took no part in training, at 256 pixels, averaged over them and the styles.
+    """On photographs that took no part in training, at 256 pixels, the mean over them and the styles.
 
     `style_left` is the distance of Gram matrices to the painting's as a share of the photo's own (1 where nothing is
     done, 0 for the painting itself), `content_left` the relative error of the content's features (0 where nothing is
-    done); the same in features of the judge, which took no part either. `flicker` is that of a film over the photo, in
-    brightness from 0 to 1, beside that of the film as it was.
+    done); the same in features of the judge, which took no part either. `flicker` is that of films over the photos at
+    128 pixels, beside that of the films as they were. `seconds` are those of one picture.
     """
     device = runtime.pick_device()
     gallery, all_paintings = photos(), paintings()
     pictures = torch.stack([square(gallery.load(name, 256)) for name in PhotoCrops.TEST]).to(device)
-    views = pan_and_zoom(12)
+    views = pan_and_zoom(8)
     motion = motion_between(views).to(device)
-    films = [film(gallery.load(name, 300), views, 192).to(device) for name in PhotoCrops.TEST]
+    films = [film(gallery.load(name, 256), views, 128).to(device) for name in PhotoCrops.TEST]
     found = {"style_left": [], "content_left": [], "style_left_judge": [], "flicker": [], "seconds": []}
     extractors = {
         "": pretrained.feature_extractor().to(device),
