@@ -102,6 +102,16 @@ def _to_eight_bits(picture: Image.Image) -> Image.Image:
     return Image.fromarray((values * (255 / white)).round().astype(np.uint8))
 
 
+def resize(image: Tensor, size: int) -> Tensor:
+    """Scale [3,H,W] in [0,1] to a shorter side of `size` pixels, its shape kept; no side falls below 1 pixel."""
+    if size < 1:
+        raise ValueError(f"size is {size}, but a picture is at least 1 pixel wide")
+    height, width = image.shape[1:]
+    shorter = min(height, width)
+    shape = (max(1, round(width * size / shorter)), max(1, round(height * size / shorter)))
+    return image.clone() if size == shorter else from_pil(to_pil(image).resize(shape, Image.Resampling.LANCZOS))
+
+
 def from_pil(picture: Image.Image) -> Tensor:
     """Turn a picture of Pillow's into [3,H,W] float32 in [0,1], on white where it is transparent."""
     pixels = torch.from_numpy(np.array(_to_rgb(picture)))  # [H,W,3] uint8

@@ -50,13 +50,11 @@ def vgg19(*, download: bool = False) -> nn.Module:
     path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[1]
     if not path.is_file() and not download:
         raise FileNotFoundError(f"the weights of VGG19 are not at {path}: put them there, or write download=True")
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(weights.url, path)
-    if hashlib.sha256(path.read_bytes()).hexdigest()[:8] != path.stem.rsplit("-", 1)[1]:
+    # What is downloaded is checked by torch, what lies there already is not
+    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest()[:8] != path.stem.rsplit("-", 1)[1]:
         raise ValueError(f"{path} is not the published file: remove it, and write download=True")
     model = torchvision.models.vgg19(weights=None)
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    model.load_state_dict(weights.get_state_dict(map_location="cpu", check_hash=True, weights_only=True))
     return model.eval()
 
 

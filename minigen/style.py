@@ -11,8 +11,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.transforms.functional import center_crop
 
 from minigen import runtime
+from minigen.images import to_signed, to_unit
 
 # --- what a trained network sees --------------------------------------------------------------------------------
 
@@ -136,10 +138,11 @@ def transfer_loss(
     grams: Mapping[str, Tensor],  # the Gram matrices to reach, at the style taps
     *,
     content_weight: float = 0.1,
-    weights: Mapping[str, Tensor | None] | None = None,  # of the places in each Gram matrix, [N,1,h,w]
+    weights: Mapping[str, Tensor] | None = None,  # of the places in each Gram matrix, [N,1,h,w]; without, all alike
 ) -> dict[str, Tensor]:
     """Both losses, and their sum: `loss` = `style` + content_weight * `content`."""
-    style = style_loss({tap: gram_matrix(found[tap], weights and weights[tap]) for tap in grams}, grams)
+    weights = weights or {}
+    style = style_loss({tap: gram_matrix(found[tap], weights.get(tap)) for tap in grams}, grams)
     kept = content_loss(found, content)
     return {"loss": style + content_weight * kept, "style": style, "content": kept}
 
@@ -261,11 +264,11 @@ class _Scale:
             found = self.features(pictures[:1])
             with torch.no_grad():
                 target = self.features(pictures[1:])
-        weights = dict.fromkeys(self.grams)
+        weights = {}
         if self.mask is not None:
             moved_mask = self.mask[None].roll(moved, dims=(2, 3))
             weights = {tap: F.adaptive_avg_pool2d(moved_mask, found[tap].shape[2:]) + 1e-6 for tap in self.grams}
-        own = {tap: gram_matrix(target[tap], weights[tap]) for tap in self.grams}
+        own = {tap: gram_matrix(target[tap], weights.get(tap)) for tap in self.grams}
         grams = mix_grams([self.grams, own], [self.strength, 1 - self.strength])
         kept = {tap: target[tap] for tap in self.features.content_taps}
         losses = transfer_loss(found, kept, grams, content_weight=content_weight, weights=weights)
@@ -277,6 +280,16 @@ class _Scale:
 def grams_of(features: FeatureExtractor, pictures: Tensor) -> dict[str, Tensor]:
     """The Gram matrices [N,C,C] of pictures [N,3,H,W] in [0,1] at the style taps."""
     return {tap: gram_matrix(f) for tap, f in features(pictures, features.style_taps).items()}
+
+
+def style_left(features: FeatureExtractor, pictures: Tensor, before: Tensor, painting: Tensor) -> float:
+    """How far pictures [N,3,H,W] still are from a painting [3,H,W] in manner, beside what they were `before`.
+
+    The ratio of their style losses: 1 where nothing was done, 0 for the painting itself.
+    """
+    targets = {tap: gram.expand(len(before), -1, -1) for tap, gram in grams_of(features, painting[None]).items()}
+    now, then = (style_loss(grams_of(features, x), targets) for x in (pictures, before))
+    return (now / then).item()
 
 
 def _checked(content, styles, style_weights, strength, num_scales, num_steps, optimizer, mask, start) -> list[float]:
@@ -389,6 +402,12 @@ class StyleNetwork(nn.Module):
             raise ValueError(f"there is no style {unknown[0]!r}: choose one of {', '.join(self.styles)}")
         return torch.tensor([[float(strengths.get(name, 0)) for name in self.styles]], device=self.leave.bias.device)
 
+    @torch.no_grad()
+    def paint(self, pictures: Tensor, **strengths: float) -> Tensor:
+        """Pictures [N,3,H,W] in [0,1] in the manners named, such as impasto=0.8: of the same shape and range."""
+        weights = self.weights_of(**strengths)
+        return torch.cat([to_unit(self(to_signed(picture[None]), weights)) for picture in pictures])
+
 
 class StyledConv(nn.Module):
     """A convolution, normalised picture by picture, then scaled and shifted as the style says.
@@ -428,20 +447,15 @@ def film(picture: Tensor, views: Tensor, size: int) -> Tensor:
 
     A view is an affine map as `F.affine_grid` takes it: from places in the frame to places in the square.
     """
-    side = min(picture.shape[1:])
-    top, left = ((length - side) // 2 for length in picture.shape[1:])
-    picture = picture[:, top : top + side, left : left + side]
+    picture = center_crop(picture, min(picture.shape[1:]))
     grid = F.affine_grid(views, (len(views), 3, size, size), align_corners=False)
     return F.grid_sample(picture.expand(len(views), -1, -1, -1), grid, padding_mode="reflection", align_corners=False)
 
 
-def pan_and_zoom(num_frames: int, *, zoom: tuple[float, float] = (0.7, 0.55), way: float = 0.25) -> Tensor:
-    """Views [num_frames,2,3] of a camera that moves to the right by `way` and closer, from zoom[0] to zoom[1].
-
-    The unit is half the picture's width; a zoom of 0.5 shows half of it.
-    """
+def pan_and_zoom(num_frames: int) -> Tensor:
+    """Views [num_frames,2,3] of a camera that moves to the right by an eighth of the picture, and closer."""
     along = torch.linspace(0, 1, num_frames)
-    scale = zoom[0] + (zoom[1] - zoom[0]) * along
+    scale, way = 0.7 - 0.15 * along, 0.25  # the unit is half the picture's width
     x, zero = way * (along - 0.5), torch.zeros(num_frames)
     return torch.stack([torch.stack([scale, zero, x], dim=1), torch.stack([zero, scale, zero], dim=1)], dim=1)
 

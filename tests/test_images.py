@@ -719,6 +719,19 @@ def test_a_grid_without_columns_is_refused(columns):
 # --- show -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("shape", "size", "becomes"), [((40, 60), 20, (20, 30)), ((60, 40), 80, (120, 80)), ((2, 90), 1, (1, 45))]
+)
+def test_resize_makes_the_shorter_side_as_long_as_asked_and_keeps_the_shape(shape, size, becomes):
+    image = torch.rand(3, *shape)
+    before = image.clone()
+    assert images.resize(image, size).shape == (3, *becomes) and torch.equal(image, before)
+    same = images.resize(image, min(shape))
+    assert torch.equal(same, image) and same.data_ptr() != image.data_ptr()
+    with pytest.raises(ValueError, match="size is 0"):
+        images.resize(image, 0)
+
+
 def test_show_displays_the_picture_with_its_alt_text(monkeypatch):
     from IPython.core.formatters import DisplayFormatter
 

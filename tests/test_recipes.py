@@ -15,12 +15,11 @@ from torch.testing import assert_close
 
 from minigen import pretrained
 from minigen.classifier import Classifier
-from minigen.data import Batch, EmojiPortraits, EmojiScenes, PhotoCrops, batches, paintings, photos
+from minigen.data import Batch, EmojiPortraits, EmojiScenes, PhotoCrops, batches, paintings
 from minigen.gan import Generator
 from minigen.images import to_signed
 from minigen.metrics import psnr
 from minigen.recipes import codec, examiner, fast_style, frame, gan, judge
-from minigen.style import StyleNetwork
 from minigen.training import load_checkpoint, make_step
 
 EXACT = {"rtol": 0, "atol": 0}
@@ -520,22 +519,6 @@ def test_the_loss_of_fast_style_asks_nothing_at_strength_0_and_for_the_painting_
     assert left["loss"] < 1e-6 and reached["style"] < 1e-6 < 0.1 < far["style"]
     assert far["content"] < 1e-6 and reached["content"] > 0.1
     assert_close(reached["loss"], fast_style.CONTENT_WEIGHT * reached["content"], rtol=1e-4, atol=1e-6)
-
-
-def test_fast_style_is_measured_on_the_scale_from_the_photo_to_the_painting():
-    features = pretrained.feature_extractor("judge")
-    photo, painting = (
-        gallery.load(name, 64)[None, :, :64, :64] for gallery, name in ((photos(), "coffee"), (paintings(), "impasto"))
-    )
-    assert fast_style.style_left(features, photo, photo, painting) == pytest.approx(1)
-    assert fast_style.style_left(features, painting, photo, painting) == pytest.approx(0, abs=1e-6)
-
-
-def test_painting_with_strength_0_gives_the_pictures_back():
-    model = StyleNetwork(styles=fast_style.STYLES, widths=(4, 4, 4), num_blocks=1)
-    pictures = torch.rand(2, 3, 20, 30)
-    assert_close(fast_style.paint(model, pictures, "impasto", 0.0), pictures, rtol=0, atol=1e-6)
-    assert fast_style.paint(model, pictures, "impasto").shape == pictures.shape
 
 
 def test_bicubic_keeps_as_many_numbers_as_the_codec_or_a_few_less():

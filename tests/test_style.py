@@ -28,6 +28,7 @@ from minigen.style import (
     mix_grams,
     motion_between,
     pan_and_zoom,
+    style_left,
     style_loss,
     stylize,
     temporal_loss,
@@ -438,7 +439,7 @@ def test_the_transfer_loss_weighs_the_places_of_each_gram_matrix():
     losses = transfer_loss(found, {"b": target["b"]}, grams, weights={"a": weight})
     assert_close(losses["style"].double(), share(gram_by_hand(found["a"][:, :, 1:3]), grams["a"]), **CLOSE)
     assert_close(losses["content"].double(), share(found["b"], target["b"]), **CLOSE)
-    unweighted = transfer_loss(found, {"b": target["b"]}, grams, weights={"a": None})
+    unweighted = transfer_loss(found, {"b": target["b"]}, grams, weights={})
     assert_close(unweighted["style"].double(), share(gram_by_hand(found["a"]), grams["a"]), **CLOSE)
 
 
@@ -1117,13 +1118,13 @@ def test_a_view_takes_places_in_the_frame_to_places_in_the_picture():
 
 
 def test_the_camera_moves_right_and_closer():
-    views = pan_and_zoom(5, zoom=(0.8, 0.4), way=0.2)
-    assert views.shape == (5, 2, 3)
-    assert_close(views[:, 0, 0], torch.tensor([0.8, 0.7, 0.6, 0.5, 0.4]))
+    views = pan_and_zoom(4)
+    assert views.shape == (4, 2, 3)
+    assert_close(views[:, 0, 0], torch.tensor([0.7, 0.65, 0.6, 0.55]))
     assert_close(views[:, 1, 1], views[:, 0, 0], **EXACT)
-    assert_close(views[:, 0, 2], torch.tensor([-0.1, -0.05, 0.0, 0.05, 0.1]))
+    assert_close(views[:, 0, 2], torch.tensor([-1.5, -0.5, 0.5, 1.5]) / 12)
     assert not views[:, 0, 1].any() and not views[:, 1, [0, 2]].any()
-    frames = film(a_smooth_picture(), pan_and_zoom(4), 24)
+    frames = film(a_smooth_picture(), views, 24)
     assert frames.shape == (4, 3, 24, 24) and (frames[0] - frames[-1]).abs().mean() > 0.01
 
 
@@ -1173,7 +1174,7 @@ def test_the_motion_between_two_views_is_worked_by_hand():
 
 
 def test_a_frame_moved_as_the_camera_did_lies_on_the_next_one():
-    views = pan_and_zoom(4, zoom=(0.8, 0.5), way=0.3)
+    views = pan_and_zoom(4)
     frames, motion = film(a_smooth_picture(), views, 64), motion_between(views)
     assert motion.shape == (3, 2, 3)
     moved, known = warp(frames[:-1], motion)
@@ -1238,6 +1239,27 @@ def test_frames_views_and_motions_are_left_as_they_were():
     temporal_loss(frames[:-1], frames[1:], motion)
     assert torch.equal(views, pan_and_zoom(3)) and torch.equal(frames, pictures(3, 16, 16))
     assert torch.equal(motion, kept)
+
+
+def test_what_is_left_of_the_style_runs_from_the_photo_to_the_painting():
+    features = FeatureExtractor({"a": torch.nn.Conv2d(3, 4, 3)}, style_taps=["a"], content_taps=["a"])
+    photos, painting = pictures(2, 24, 24), picture(24, 24, seed=7)
+    copies = painting.expand(2, -1, -1, -1)
+    assert style_left(features, photos, photos, painting) == pytest.approx(1)
+    assert style_left(features, copies, photos, painting) == pytest.approx(0, abs=1e-6)
+    faint, fainter = 0.7 * copies, 0.3 * copies
+    assert 0 < style_left(features, faint, fainter, painting) < 1 < style_left(features, fainter, faint, painting)
+
+
+def test_painting_takes_and_gives_pictures_from_0_to_1_each_by_itself():
+    network = StyleNetwork(styles=["dots", "waves"], widths=(4, 4, 4), num_blocks=1)
+    given = pictures(2, 20, 30)
+    assert_close(network.paint(given, dots=0.0), given, rtol=0, atol=1e-6)
+    painted = network.paint(given, dots=0.3, waves=0.5)
+    weights = torch.tensor([[0.3, 0.5]] * 2)
+    assert_close(painted, ((network(given * 2 - 1, weights) + 1) / 2).clamp(0, 1), rtol=0, atol=1e-5)
+    assert not painted.requires_grad and painted.shape == given.shape
+    assert_close(network.paint(given[1:], dots=0.3, waves=0.5), painted[1:], rtol=0, atol=1e-6)
 
 
 def test_a_film_of_a_wide_picture_shows_its_middle_square_undistorted():

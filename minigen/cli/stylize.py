@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -52,9 +51,8 @@ def stylize(args: Namespace) -> str:
 
     device = runtime.pick_device()
     if network is not None:
-        with torch.no_grad():
-            strengths = network.to(device).weights_of(**{name: args.strength * shares[name] for name in shares})
-            picture = images.to_unit(network(images.to_signed(fitted[None].to(device)), strengths))[0]
+        strengths = {name: args.strength * share for name, share in shares.items()}
+        picture = network.to(device).paint(fitted[None].to(device), **strengths)[0]
     else:
         picture = _optimised(fitted.to(device), [manner.to(device) for manner in manners], list(shares.values()), args)
     if args.keep_colour:
@@ -162,9 +160,7 @@ def _fitted(opened: Opened, size: int) -> Tensor:
             f"{opened.name} is {_size(opened.picture)} pixels, which to be worked on becomes {width} x {height}, and a "
             f"side may have {LONGEST:,}: cut it to a shape that is closer to a square, or give a smaller --size"
         )
-    if target == shorter:
-        return opened.picture
-    return images.from_pil(images.to_pil(opened.picture).resize((width, height), Image.Resampling.LANCZOS))
+    return images.resize(opened.picture, target)
 
 
 def _say_change(opened: Opened, fitted: Tensor) -> None:

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from minigen.data.base import Batch, PictureDataset
-from minigen.images import from_pil, to_pil
+from minigen.images import from_pil, resize, to_pil
 
 
 class Gallery(PictureDataset):
@@ -42,16 +42,10 @@ class Gallery(PictureDataset):
         """
         if name not in self.captions:
             raise ValueError(f"there is no picture called {name!r}: choose one of {', '.join(self.names)}")
-        if size is not None and size < 1:
-            raise ValueError(f"size is {size}, but a picture is at least 1 pixel wide")
         if name not in self._pictures:
             self._pictures[name] = self._read(name)
         picture = self._pictures[name]
-        if size is None:
-            return picture.clone()
-        scale = size / min(picture.shape[1:])
-        height, width = (round(side * scale) for side in picture.shape[1:])
-        return from_pil(to_pil(picture).resize((width, height), Image.Resampling.LANCZOS))
+        return picture.clone() if size is None else resize(picture, size)
 
     def take(self, indices: Sequence[int] | Tensor) -> Batch:
         """The centred squares of the pictures at `indices`, [N,3,size,size]."""

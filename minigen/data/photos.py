@@ -66,32 +66,28 @@ class PhotoCrops(PictureDataset):
     and coffee; "train" has the other seven.
     """
 
-    questions = {"photo": list(Photos.captions)}
     credit = Photos.credit
     TEST = ("astronaut", "chelsea", "coffee")
+    LARGEST = 320  # pixels of a photo's shorter side, before it is cut
 
-    def __init__(
-        self, split: str = "train", size: int = 128, *, largest: int = 320
-    ):  # pixels of a photo's shorter side
+    def __init__(self, split: str = "train", size: int = 128):
         if split not in ("train", "test"):
             raise ValueError(f"there is no split {split!r}: choose train or test")
-        if not 1 <= size <= largest:
-            raise ValueError(f"size is {size}, expected 1 to {largest}, the pixels of a photo's shorter side")
+        if not 1 <= size <= self.LARGEST:
+            raise ValueError(f"size is {size}, expected 1 to {self.LARGEST}, the pixels of a photo's shorter side")
         self.split, self.size = split, size
         gallery = photos()
         self.names = [name for name in gallery.names if (name in self.TEST) == (split == "test")]
-        self._photos = [gallery.load(name, largest) for name in self.names]
+        self._photos = [gallery.load(name, self.LARGEST) for name in self.names]
 
     def __len__(self) -> int:
         return 100_000
 
     def take(self, indices: Sequence[int] | Tensor) -> Batch:
         """The crops at `indices`, [N,3,size,size]."""
-        chosen = [int(k) % len(self.names) for k in indices]
-        images = [self._crop(self._photos[photo], int(k)) for photo, k in zip(chosen, indices, strict=True)]
-        names = [self.names[photo] for photo in chosen]
-        labels = torch.tensor([self.questions["photo"].index(name) for name in names])
-        return Batch(torch.stack(images), [Photos.captions[name] for name in names], {"photo": labels})
+        images = [self._crop(self._photos[int(k) % len(self.names)], int(k)) for k in indices]
+        captions = [Photos.captions[self.names[int(k) % len(self.names)]] for k in indices]
+        return Batch(torch.stack(images), captions, {})
 
     def _crop(self, photo: Tensor, index: int) -> Tensor:
         generator = torch.Generator().manual_seed(2 * index + (self.split == "test"))

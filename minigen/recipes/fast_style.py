@@ -10,10 +10,11 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.transforms.functional import center_crop
 
 from minigen import pretrained, runtime
 from minigen.data import EmojiScenes, PhotoCrops, batches, paintings, photos
-from minigen.images import to_signed, to_unit
+from minigen.images import to_signed
 from minigen.recipes.frame import Options, Recipe, Training, main, one_cycle
 from minigen.style import (
     FeatureExtractor,
@@ -25,7 +26,7 @@ from minigen.style import (
     grams_of,
     motion_between,
     pan_and_zoom,
-    style_loss,
+    style_left,
     transfer_loss,
 )
 from minigen.training import EMA, make_accelerator, make_step
@@ -101,13 +102,6 @@ def set_up(options: Options) -> Training:
 
 
 @torch.no_grad()
-def paint(model: StyleNetwork, pictures: Tensor, style: str, strength: float = 1.0) -> Tensor:
-    """Pictures [N,3,H,W] in [0,1] in the manner of a painting, of the same shape and range."""
-    weights = model.weights_of(**{style: strength}).expand(len(pictures), -1)
-    return torch.cat([to_unit(model(to_signed(x[None]), w[None])) for x, w in zip(pictures, weights, strict=True)])
-
-
-@torch.no_grad()
 def measure(model: StyleNetwork) -> dict[str, float]:
     """On photographs that took no part in training, at 256 pixels, the mean over them and the styles.
 
@@ -118,7 +112,7 @@ def measure(model: StyleNetwork) -> dict[str, float]:
     """
     device = runtime.pick_device()
     gallery, all_paintings = photos(), paintings()
-    pictures = torch.stack([square(gallery.load(name, 256)) for name in PhotoCrops.TEST]).to(device)
+    pictures = torch.stack([center_crop(gallery.load(name, 256), 256) for name in PhotoCrops.TEST]).to(device)
     views = pan_and_zoom(8)
     motion = motion_between(views).to(device)
     films = [film(gallery.load(name, 256), views, 128).to(device) for name in PhotoCrops.TEST]
@@ -128,34 +122,19 @@ def measure(model: StyleNetwork) -> dict[str, float]:
         "_judge": pretrained.feature_extractor("judge").to(device),
     }
     for style in model.styles:
-        painting = all_paintings.load(style, PAINTING_SIZE).to(device)[None]
+        painting = all_paintings.load(style, PAINTING_SIZE).to(device)
         begun = time.perf_counter()
-        painted = paint(model, pictures, style)
+        painted = model.paint(pictures, **{style: 1.0})
         found["seconds"].append((time.perf_counter() - begun) / len(pictures))
         for ending, features in extractors.items():
-            reached = style_left(features, painted, pictures, painting)
-            found[f"style_left{ending}"].append(reached)
+            found[f"style_left{ending}"].append(style_left(features, painted, pictures, painting))
         features = extractors[""]
         content, kept = (features(x, features.content_taps) for x in (pictures, painted))
         found["content_left"].append(content_loss(kept, content).item())
-        found["flicker"].append(sum(flicker(paint(model, f, style), motion) for f in films) / len(films))
+        found["flicker"].append(sum(flicker(model.paint(f, **{style: 1.0}), motion) for f in films) / len(films))
     means = {name: sum(values) / len(values) for name, values in found.items()}
     means["flicker_of_the_film"] = sum(flicker(f, motion) for f in films) / len(films)
     return means | {"photos": len(pictures), "styles": len(model.styles)}
-
-
-def style_left(features: FeatureExtractor, painted: Tensor, before: Tensor, painting: Tensor) -> float:
-    """How far pictures [N,3,H,W] still are from a painting [1,3,H,W] in manner: 1 as far as before, 0 not at all."""
-    target = {tap: gram.expand(len(before), -1, -1) for tap, gram in grams_of(features, painting).items()}
-    now, then = (style_loss(grams_of(features, x), target) for x in (painted, before))
-    return (now / then).item()
-
-
-def square(picture: Tensor) -> Tensor:
-    """The middle of a picture [3,H,W]: [3,side,side]."""
-    side = min(picture.shape[1:])
-    top, left = (picture.shape[1] - side) // 2, (picture.shape[2] - side) // 2
-    return picture[:, top : top + side, left : left + side]
 
 
 RECIPE = Recipe(
