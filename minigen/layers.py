@@ -1,5 +1,7 @@
 """The few network blocks that more than one model shares."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,3 +37,37 @@ def append_coordinates(x: Tensor) -> Tensor:
     rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype).view(1, 1, height, 1)
     columns = torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype).view(1, 1, 1, width)
     return torch.cat([x, rows.expand(n, 1, height, width), columns.expand(n, 1, height, width)], dim=1)
+
+
+class Condition(NamedTuple):
+    """What a denoiser is told: N sequences of L vectors."""
+
+    tokens: Tensor  # [N,L,D]
+    mask: Tensor  # [N,L] bool: where there is one; never empty
+
+
+class Conditioner(nn.Module):
+    """What makes conditions of captions or classes, with a learnt one that says nothing.
+
+    `drop` puts that one in place of some conditions in training, `empty` gives it for guidance (arXiv:2207.12598).
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.empty_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
+
+    def empty(self, count: int) -> Condition:
+        """The condition that says nothing, `count` times: what guidance turns away from."""
+        mask = torch.ones(count, 1, dtype=torch.bool, device=self.empty_token.device)
+        return Condition(self.empty_token.expand(count, -1, -1), mask)
+
+    def drop(self, condition: Condition, rate: float, *, generator: torch.Generator | None = None) -> Condition:
+        """Put the empty condition in place of each one with a probability of `rate`."""
+        if not 0 <= rate <= 1:
+            raise ValueError(f"rate is {rate}, expected 0 to 1")
+        tokens, mask = condition
+        dropped = (torch.rand(len(tokens), 1, generator=generator) < rate).to(tokens.device)  # [N,1]
+        first = torch.zeros_like(mask)
+        first[:, 0] = True
+        alone = F.pad(self.empty_token, (0, 0, 0, tokens.shape[1] - 1)).to(tokens.dtype)  # [1,L,D], filled up
+        return Condition(torch.where(dropped[:, :, None], alone, tokens), torch.where(dropped, first, mask))

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minigen.layers import Condition, Conditioner
+
 # A token is one character of Chinese or Japanese, a run of other letters and digits, or a symbol that is no punctuation
 _IDEOGRAM = r"\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = rf"[^\W_{_IDEOGRAM}]+"
@@ -87,17 +89,10 @@ def split(text: str) -> list[str]:
     return _TOKEN.findall(unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'"))
 
 
-class Condition(NamedTuple):
-    """What a denoiser is told: N sequences of L vectors."""
-
-    tokens: Tensor  # [N,L,D]
-    mask: Tensor  # [N,L] bool: where there is one; never empty
-
-
-class TextEncoder(nn.Module):
+class TextEncoder(Conditioner):
     """Reads captions: ids and mask [N,L] -> a vector for each token [N,L,width], which has seen all other tokens.
 
-    The empty caption is learnt: `drop` puts it in place of some captions in training, `empty` gives it for guidance.
+    The empty caption is learnt: see `Conditioner`.
     """
 
     def __init__(
@@ -109,7 +104,7 @@ class TextEncoder(nn.Module):
         num_heads: int = 4,
         max_length: int = 32,  # tokens
     ):
-        super().__init__()
+        super().__init__(width)
         self.config = {
             "words": list(words),
             "width": width,
@@ -123,7 +118,6 @@ class TextEncoder(nn.Module):
         self.position = nn.Parameter(0.02 * torch.randn(1, max_length, width))
         self.blocks = nn.ModuleList(TextBlock(width, num_heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.empty_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
 
     def forward(self, ids: Tensor, mask: Tensor) -> Condition:
         if ids.ndim != 2 or ids.shape != mask.shape or ids.shape[1] > self.max_length:
@@ -141,22 +135,6 @@ class TextEncoder(nn.Module):
         ids, mask = self.tokenizer(captions, max_length=self.max_length)
         device = self.empty_token.device
         return self(ids.to(device), mask.to(device))
-
-    def empty(self, count: int) -> Condition:
-        """The learnt empty caption, `count` times: what guidance turns away from."""
-        mask = torch.ones(count, 1, dtype=torch.bool, device=self.empty_token.device)
-        return Condition(self.empty_token.expand(count, -1, -1), mask)
-
-    def drop(self, condition: Condition, rate: float, *, generator: torch.Generator | None = None) -> Condition:
-        """Put the empty caption in place of each caption with a probability of `rate`."""
-        if not 0 <= rate <= 1:
-            raise ValueError(f"rate is {rate}, expected 0 to 1")
-        tokens, mask = condition.tokens, condition.mask
-        dropped = (torch.rand(len(tokens), 1, generator=generator) < rate).to(tokens.device)  # [N,1]
-        first = torch.zeros_like(mask)
-        first[:, 0] = True
-        alone = F.pad(self.empty_token, (0, 0, 0, tokens.shape[1] - 1))  # [1,L,D], filled up
-        return Condition(torch.where(dropped[:, :, None], alone, tokens), torch.where(dropped, first, mask))
 
 
 class TextBlock(nn.Module):

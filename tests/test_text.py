@@ -210,7 +210,7 @@ def test_an_encoder_learns_to_tell_captions_apart():
     encoder = an_encoder().train()
     head = torch.nn.Linear(16, 3)
     optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], lr=0.01)
-    for _ in range(30):
+    for _ in range(60):
         tokens, mask = encoder.read(["cat above dog", "dog above cat", "猫"])
         loss = torch.nn.functional.cross_entropy(
             head(tokens.sum(dim=1) / mask.sum(dim=1, keepdim=True)), torch.arange(3)
