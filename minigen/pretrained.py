@@ -13,14 +13,22 @@ from timm.data import ImageNetInfo
 from torch import nn
 
 from minigen.classifier import Classifier, TransformerClassifier
+from minigen.denoiser import ClassEncoder, Denoiser
 from minigen.gan import Generator
 from minigen.style import FeatureExtractor, StyleNetwork
+from minigen.text import TextEncoder
 from minigen.training import Checkpoint, load_checkpoint, save_checkpoint
 from minigen.vae import Codec
 
 WEIGHTS = Path(__file__).parent / "weights"
 # The networks that a file may ask for, by name: nothing else is ever built from a file
-KINDS = {kind.__name__: kind for kind in (Classifier, TransformerClassifier, Generator, Codec, StyleNetwork)}
+KINDS = {
+    kind.__name__: kind
+    for kind in (
+        *(Classifier, TransformerClassifier, Generator, Codec, StyleNetwork),
+        *(Denoiser, TextEncoder, ClassEncoder, nn.ModuleDict),
+    )
+}
 
 EFFICIENTNET_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -91,19 +99,30 @@ def names() -> list[str]:
 def load(name: str | os.PathLike) -> nn.Module:
     """A network of the course by its name, or by the path of a file that `save` wrote, on the CPU, in eval mode.
 
-    The file alone rebuilds it: its kind, its configuration and its weights are in there. Raises ValueError for an
-    unknown name and for a file that is damaged or was tampered with, FileNotFoundError for a path where nothing is.
+    Several that work together come in a ModuleDict. The file alone rebuilds them: kinds, configuration and weights are
+    in there. Raises ValueError for an unknown name and for a file that is damaged or was tampered with,
+    FileNotFoundError for a path where nothing is.
     """
     checkpoint = _open(name)
-    kind = KINDS.get(str(checkpoint.config.get("kind")))
-    if kind is None or not isinstance(checkpoint.config.get("config"), dict) or "model" not in checkpoint:
-        raise ValueError(f"{checkpoint.path} does not say how to build its network: give a file that `save` wrote")
-    try:
-        model = kind(**checkpoint.config["config"])
-    except Exception as error:
-        raise ValueError(f"{checkpoint.path} asks for a {kind.__name__} that cannot be: {error}") from error
+    if "model" not in checkpoint:
+        raise ValueError(f"{checkpoint.path} holds no network: give a file that `save` wrote")
+    model = _built(checkpoint.config, checkpoint.path)
     checkpoint.restore(model=model)
     return model.eval()
+
+
+def _built(description: object, path: Path, *, is_part: bool = False) -> nn.Module:
+    """The network that a file describes, with random weights; a part of several has no parts of its own."""
+    known = isinstance(description, dict) and isinstance(description.get("config"), dict)
+    kind = KINDS.get(str(description.get("kind"))) if known else None
+    if kind is None or (is_part and kind is nn.ModuleDict):
+        raise ValueError(f"{path} does not say how to build its network: give a file that `save` wrote")
+    if kind is nn.ModuleDict:
+        return nn.ModuleDict({name: _built(part, path, is_part=True) for name, part in description["config"].items()})
+    try:
+        return kind(**description["config"])
+    except Exception as error:
+        raise ValueError(f"{path} asks for a {kind.__name__} that cannot be: {error}") from error
 
 
 def card(name: str | os.PathLike) -> dict:
@@ -119,12 +138,19 @@ def save(path: str | os.PathLike, model: nn.Module, *, card: dict) -> None:
 
     The card is kept in the file, and beside it as a page to read. Raises TypeError for a kind that `load` refuses.
     """
-    if type(model).__name__ not in KINDS:
-        raise TypeError(f"a {type(model).__name__} cannot be rebuilt by `load`: add it to pretrained.KINDS")
+    config = {**_described(model), "card": card}
     state = {name: _half(value) for name, value in model.state_dict().items()}
-    config = {"kind": type(model).__name__, "config": model.config, "card": card}
     save_checkpoint(path, config=config, model=state)
     Path(path).with_suffix(".md").write_text(card_page(card), encoding="utf-8")
+
+
+def _described(model: nn.Module) -> dict:
+    kind = type(model).__name__
+    if kind not in KINDS:
+        raise TypeError(f"a {kind} cannot be rebuilt by `load`: add it to pretrained.KINDS")
+    if isinstance(model, nn.ModuleDict):
+        return {"kind": kind, "config": {name: _described(part) for name, part in model.items()}}
+    return {"kind": kind, "config": model.config}
 
 
 def rounded(model: nn.Module) -> nn.Module:

@@ -33,6 +33,7 @@ FLOORS = {
     "style": 2,
     "denoiser": 2,
     "diffusion": 2,
+    "painter": 3,
     "pretrained": 3,
     "exercises": 3,
     "widgets": 3,
