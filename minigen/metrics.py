@@ -402,3 +402,38 @@ def psnr(images: Tensor, reference: Tensor) -> Tensor:
     _must_be_pictures(images)
     _must_be_pictures(reference)
     return peak_signal_noise_ratio(images.float(), reference.float(), data_range=1.0, reduction="none", dim=(1, 2, 3))
+
+
+class Adherence(NamedTuple):
+    """How many of `count` generated pictures show what their captions say, by an examiner's answers."""
+
+    everything: Share  # all of it at once: what counts
+    objects: Share  # both, or the one and nothing else
+    relation: Share
+    size: Share  # of both
+    background: Share
+    refused: Share  # the first object is none of those it knows: nobody would recognise it
+    count: int
+
+    def __str__(self) -> str:
+        parts = (f"{name} {getattr(self, name).value:.1%}" for name in self._fields[:-1])
+        return f"{', '.join(parts)}; {self.count:,} pictures"
+
+
+def caption_adherence(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Adherence:
+    """Compare what an examiner sees in pictures with what was asked for.
+
+    logits {question: [N,answers]} of EmojiScenes' questions, labels {question: [N]} of the captions. An examiner may
+    know one answer more to "object" than labels have, a refusal, which is never right. This says nothing of whether
+    pictures look real: give a Fréchet distance beside it.
+    """
+    refusal = logits["other"].shape[1] - 1  # "none of these" comes after the last object, as "nothing" does in `other`
+    parts = {
+        "everything": list(labels),
+        "objects": ["object", "other"],
+        "relation": ["relation"],
+        "size": ["size", "other_size"],
+        "background": ["background"],
+    }
+    right = {name: share(correct_answers(logits, labels, questions)) for name, questions in parts.items()}
+    return Adherence(**right, refused=share(logits["object"].argmax(dim=1) >= refusal), count=len(labels["object"]))

@@ -15,6 +15,7 @@ from minigen.data import EmojiScenes
 from minigen.images import to_signed
 from minigen.metrics import (
     calibration,
+    caption_adherence,
     collect_features,
     collect_logits,
     confusion_matrix,
@@ -632,6 +633,37 @@ def test_psnr_refuses_pictures_out_of_range_or_of_another_shape(wrong, words, tu
 def test_psnr_refuses_what_are_no_pictures():
     with pytest.raises(ValueError, match=r"expected pictures \(N, 3, H, W\) of floats, got \(2, 1, 6, 8\)"):
         psnr(pictures(2)[:, :1], pictures(2)[:, :1])
+
+
+# --- adherence ------------------------------------------------------------------------------------------------
+
+
+def answers_as_logits(labels, refused=()):
+    """Logits of an examiner that answers as `labels` say, and refuses the pictures of these numbers."""
+    sizes = {question: len(names) + (question == "object") for question, names in EmojiScenes.questions.items()}
+    logits = {q: torch.nn.functional.one_hot(labels[q], sizes[q]).float() for q in sizes}
+    for k in refused:
+        logits["object"][k] = torch.nn.functional.one_hot(torch.tensor(40), 41).float()
+    return logits
+
+
+def test_a_picture_counts_only_where_everything_in_its_caption_is_right():
+    labels = EmojiScenes("test").truth(range(10))
+    seen = {question: answers.clone() for question, answers in labels.items()}
+    for k, question in enumerate(("object", "other", "relation", "size", "other_size", "background")):
+        seen[question][k] = 1 - seen[question][k].clamp(max=1)  # pictures 0 to 5 are each wrong in one thing
+    found = caption_adherence(answers_as_logits(seen, refused=[6]), labels)
+    parts = {name: round(getattr(found, name).value * 10) for name in found._fields[:-1]}
+    expected = {"everything": 3, "objects": 7, "relation": 9, "size": 8, "background": 9, "refused": 1}
+    assert parts == expected and found.count == 10
+
+
+def test_an_examiner_that_cannot_refuse_refuses_nothing():
+    labels = EmojiScenes("test").truth(range(10))
+    logits = answers_as_logits(labels)
+    logits["object"] = logits["object"][:, :40]
+    found = caption_adherence(logits, labels)
+    assert found.refused.value == 0 and found.everything.value == 1
 
 
 # --- nothing but the result changes ---------------------------------------------------------------------------

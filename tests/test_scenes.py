@@ -445,3 +445,13 @@ def test_an_unknown_argument_of_portraits_is_refused_by_name(arguments, named):
 def test_batches_arrive_on_the_gpu(kind):
     batch = kind("train").batch(4, device="cuda")
     assert batch.images.device.type == batch.labels["object"].device.type == "cuda"
+
+
+@pytest.mark.parametrize("dataset", [EmojiScenes("test", language="zh"), EmojiPortraits("val")])
+def test_captions_and_truth_are_those_of_the_pictures_without_drawing_them(dataset, monkeypatch):
+    batch = dataset.take([5, 3, 900])
+    monkeypatch.setattr(type(dataset), "_paint", None)
+    assert dataset.captions([5, 3, 900]) == batch.captions
+    truth = dataset.truth([5, 3, 900])
+    assert truth.keys() == batch.labels.keys() == dataset.questions.keys()
+    assert all(torch.equal(truth[question], batch.labels[question]) for question in truth)

@@ -304,11 +304,15 @@ class EmojiScenes(PictureDataset):
 
     def take(self, indices: Sequence[int] | Tensor) -> Batch:
         fields = self._fields(indices)
-        captions = [
-            caption_of(_scene(fields, k), self.language, turned=bool(fields["turned"][k]))
-            for k in range(len(fields["two"]))
-        ]
-        return Batch(self._paint(fields), captions, self._labels(fields))
+        return Batch(self._paint(fields), self._captions(fields), self._labels(fields))
+
+    def captions(self, indices: Sequence[int] | Tensor) -> list[str]:
+        """The captions of the scenes `indices`, without drawing them."""
+        return self._captions(self._fields(indices))
+
+    def truth(self, indices: Sequence[int] | Tensor) -> dict[str, Tensor]:
+        """The answers to all questions about the scenes `indices`, {question: [N] int64}, without drawing them."""
+        return self._labels(self._fields(indices))
 
     def labels(self, question: str) -> Tensor:
         self._must_ask(question)
@@ -327,6 +331,10 @@ class EmojiScenes(PictureDataset):
 
     def _paint(self, fields: dict[str, np.ndarray]) -> Tensor:
         return _paint(fields, _scene_layout(fields), _sprites(self.size, _SCENE_LEVELS), self.size)
+
+    def _captions(self, fields: dict[str, np.ndarray]) -> list[str]:
+        turned = fields["turned"].astype(bool).tolist()
+        return [caption_of(_scene(fields, k), self.language, turned=t) for k, t in enumerate(turned)]
 
     def _labels(self, fields: dict[str, np.ndarray]) -> dict[str, Tensor]:
         two = fields["two"] == 1
