@@ -16,20 +16,21 @@ from typing import TextIO
 
 import torch
 
-from minigen.recipes import codec, examiner, fast_style, frame, gan, judge
+from minigen import denoiser, text
+from minigen.recipes import caption_diffusion, codec, diffusion, examiner, fast_style, frame, gan, judge
 from minigen.training import RandomState, save_checkpoint
 
-RECIPES = {module.RECIPE.name: module.RECIPE for module in (gan, judge, examiner, codec, fast_style)}
-KILLS = {"gan": 5, "judge": 1, "examiner": 1, "codec": 1, "fast_style": 1}  # the GAN has the most that could get lost
-STEPS = {
-    "gan": 20,
-    "judge": 6,
-    "examiner": 6,
-    "codec": 6,
-    "fast_style": 6,
-}  # more than a run gets to before its last kill
-BATCH_SIZE = {"gan": 8, "judge": 8, "examiner": 16, "codec": 4, "fast_style": 2}
+MODULES = (gan, judge, examiner, codec, fast_style, diffusion, caption_diffusion)
+RECIPES = {module.RECIPE.name: module.RECIPE for module in MODULES}
+KILLS = dict.fromkeys(RECIPES, 1) | {"gan": 5}  # the GAN has the most that could get lost
+STEPS = dict.fromkeys(RECIPES, 6) | {"gan": 20}  # more than a run gets to before its last kill
+BATCH_SIZE = dict.fromkeys(RECIPES, 8) | {"examiner": 16, "codec": 4, "fast_style": 2}
 SHARED, SHARED_STEPS, SHARED_BATCH_SIZE = "gan", 3, 16
+
+
+def narrow_denoiser(kind: type, **options) -> torch.nn.Module:
+    """A denoiser of one thin block, whatever its width and depth should have been."""
+    return kind(**options | {"width": 16, "depth": 1, "num_heads": 2, "ends": (8,) * len(options.get("ends", ()))})
 
 
 def narrow() -> None:
@@ -40,6 +41,9 @@ def narrow() -> None:
     examiner.TransformerClassifier = functools.partial(examiner.TransformerClassifier, width=32, depth=2)
     codec.Codec = functools.partial(codec.Codec, encoder_widths=(8, 16, 16), decoder_widths=(8, 16, 16))
     fast_style.StyleNetwork = functools.partial(fast_style.StyleNetwork, widths=(8, 8, 8), num_blocks=1)
+    diffusion.Denoiser = caption_diffusion.Denoiser = functools.partial(narrow_denoiser, denoiser.Denoiser)
+    caption_diffusion.TextEncoder = functools.partial(text.TextEncoder, depth=1)
+    caption_diffusion.NUM_SCENES = 20
     fast_style.SIZE = fast_style.PAINTING_SIZE = 64
 
 

@@ -1,5 +1,7 @@
 """The recipes: killed and resumed they end the same, what they write can be loaded, what they cannot do they refuse."""
 
+import functools
+import itertools
 import json
 import os
 import subprocess
@@ -19,7 +21,9 @@ from minigen.data import Batch, EmojiPortraits, EmojiScenes, PhotoCrops, batches
 from minigen.gan import Generator
 from minigen.images import to_signed
 from minigen.metrics import psnr
-from minigen.recipes import codec, examiner, fast_style, frame, gan, judge
+from minigen.recipes import caption_diffusion, codec, diffusion, examiner, fast_style, frame, gan, judge
+from minigen.recipes.caption_diffusion import Encoded
+from minigen.text import split
 from minigen.training import load_checkpoint, make_step
 
 EXACT = {"rtol": 0, "atol": 0}
@@ -50,6 +54,12 @@ def runs(tmp_path_factory):
     assert run.returncode == 0
     killed = {line.split()[0]: [int(update) for update in line.split()[1:]] for line in run.stdout.splitlines()}
     return folder, killed
+
+
+@functools.lru_cache
+def encoded_scenes():
+    """What the caption-guided model trains on, but for their number."""
+    return Encoded(pretrained.load("codec"), 40, device="cpu")
 
 
 def content_of(path):
@@ -307,7 +317,8 @@ def test_a_batch_that_does_not_divide_into_its_parts_is_refused_before_anything_
 
 @every_recipe
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 7, 10])
-def test_a_recipe_can_be_tried_out_with_a_few_steps(recipe, num_steps):
+def test_a_recipe_can_be_tried_out_with_a_few_steps(recipe, num_steps, monkeypatch):
+    monkeypatch.setattr(caption_diffusion, "Encoded", lambda *args, **options: encoded_scenes())
     set_up = recipe.set_up(frame.Options(num_steps, recipe.parts, seed=0))
     rates = []
     optimizers = [value for value in set_up.stateful.values() if isinstance(value, torch.optim.Optimizer)]
@@ -362,7 +373,10 @@ def test_every_recipe_is_killed_in_these_tests():
 
 # --- what the recipes train on ----------------------------------------------------------------------------------
 
+
 STREAMS = {
+    "caption_diffusion": lambda *given: caption_diffusion.latents_and_captions(encoded_scenes(), *given),
+    "diffusion": diffusion.pictures_and_objects,
     "judge": judge.scenes_and_portraits,
     "examiner": examiner.batches_with_broken_ones,
     "gan": gan.pictures_and_objects,
@@ -374,7 +388,9 @@ STREAMS = {
 def tensors_of(batch):
     if isinstance(batch, Batch):
         return [batch.images, *batch.labels.values()]
-    return list(batch) if isinstance(batch, tuple) else [batch]
+    if isinstance(batch, tuple):
+        return [tensor for part in batch for tensor in (part if isinstance(part, tuple) else [part])]
+    return [batch]
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -396,8 +412,44 @@ def test_the_stream_of_a_recipe_goes_on_at_any_number(name):
 def test_a_recipe_trains_on_batches_of_the_size_asked_for_and_in_the_range_of_its_model(recipe):
     images = tensors_of(next(STREAMS[recipe.name](SMALL, 0)))[0]
     assert len(images) == 16
-    low = -1 if recipe.name in ("gan", "codec") else 0  # what is still to be made signed begins at 0
+    if recipe.name == "caption_diffusion":  # latents, of deviation 1
+        assert images.shape == (16, 8, 8, 8) and 0.8 < images.std() < 1.2
+        return
+    low = -1 if recipe.name in ("gan", "codec", "diffusion") else 0  # what is still to be made signed begins at 0
     assert images.min() >= low and images.max() <= 1 and images.min() < low + 0.2
+
+
+def test_latents_go_with_the_captions_of_their_scenes_in_both_languages():
+    scenes, found = encoded_scenes(), set()
+    datasets = [EmojiScenes("train", language=language) for language in caption_diffusion.LANGUAGES]
+    known = {tuple(split(c)): k for d in datasets for k, c in enumerate(d.captions(range(40)))}
+    for latents, tokens in itertools.islice(caption_diffusion.latents_and_captions(scenes, SMALL, 0), 8):
+        assert torch.equal(tokens.mask, tokens.ids > 0) and tokens.mask[:, -1].any()
+        for latent, ids in zip(latents, tokens.ids, strict=True):
+            words = tuple(scenes.words[i - 1] for i in ids.tolist() if i)
+            assert torch.equal(latent, scenes.latents[known[words]].float())
+            found.add(words[0].isascii())
+    assert found == {True, False}
+
+
+def test_latents_are_what_the_codec_says_of_the_scenes():
+    scenes = encoded_scenes()
+    with torch.no_grad():
+        expected = pretrained.load("codec").encode(to_signed(EmojiScenes("train").take(range(40)).images)).mean
+    assert (scenes.latents.float() - expected).abs().mean() < 0.02  # in 16 bits
+
+
+@pytest.mark.parametrize("module", [diffusion, caption_diffusion])
+def test_a_share_of_the_conditions_is_dropped_and_the_empty_one_learns(module, monkeypatch):
+    monkeypatch.setattr(module, "DROPPED", 1.0)
+    monkeypatch.setattr(caption_diffusion, "Encoded", lambda *args, **options: encoded_scenes())
+    training = module.RECIPE.set_up(SMALL)
+    model = training.stateful["model"]
+    torch.nn.init.normal_(model["denoiser"].out_of.weight, std=0.1)  # zero at the start, and nothing goes back
+    torch.nn.init.normal_(model["denoiser"].modulation.weight, std=0.1)
+    module.loss_fn(model, next(training.batches(0))).backward()
+    encoder = model["encoder"]
+    assert encoder.empty_token.grad.any() and (encoder.embed.weight.grad is None or not encoder.embed.weight.grad.any())
 
 
 def test_the_judge_sees_scenes_and_portraits_of_which_half_were_made_at_half_the_size():

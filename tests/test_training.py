@@ -1082,3 +1082,75 @@ def test_two_processes_train_the_same_model_as_one_on_half_of_each_batch(tmp_pat
     assert_same_state(both[1]["model"], both[0]["model"])
     start_weight = worker.shared_start()["head.weight"]
     assert (one["model"]["head.weight"] - start_weight).abs().max() > 0.05  # there was something to agree on
+
+
+# --- Muon -------------------------------------------------------------------------------------------------------
+
+
+def a_network_for_muon():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 6)), nn.Linear(6, 1))
+
+
+def muon_for(model):
+    matrices = training.matrices_of(model[1])
+    others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
+    return training.MuonAdamW(matrices, others, lr=0.01, lr_matrices=0.02), matrices, others
+
+
+def one_update(model, optimizer, seed):
+    x = torch.randn(16, 4, generator=torch.Generator().manual_seed(seed))
+    optimizer.zero_grad()
+    (model(x) - x.sum(dim=1, keepdim=True)).square().mean().backward()
+    optimizer.step()
+
+
+def test_muon_moves_the_matrices_inside_as_torchs_muon_does_and_the_rest_as_adamw_does():
+    both, apart = a_network_for_muon(), a_network_for_muon()
+    optimizer, matrices, _ = muon_for(both)
+    assert [tuple(matrix.shape) for matrix in matrices] == [(8, 8), (6, 8)]
+    _, apart_matrices, apart_others = muon_for(apart)
+    muon = torch.optim.Muon(apart_matrices, lr=0.02, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    adamw = torch.optim.AdamW(apart_others, lr=0.01, betas=(0.9, 0.99), weight_decay=0.01)
+    for k in range(3):
+        one_update(both, optimizer, k)
+        x = torch.randn(16, 4, generator=torch.Generator().manual_seed(k))
+        apart.zero_grad()
+        (apart(x) - x.sum(dim=1, keepdim=True)).square().mean().backward()
+        muon.step()
+        adamw.step()
+    for found, expected in zip(both.parameters(), apart.parameters(), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_a_scheduler_moves_both_rates_of_muon_with_adamw_also_after_it_was_restored():
+    model = a_network_for_muon()
+    optimizer, _, _ = muon_for(model)
+    optimizer.load_state_dict(optimizer.state_dict())  # as make_step does
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: 0.0)
+    before = [p.clone() for p in model.parameters()]
+    one_update(model, optimizer, 0)
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+    assert [group["lr"] for part in optimizer.parts for group in part.param_groups] == [0.0, 0.0]
+    scheduler.step()
+
+
+def test_muon_with_adamw_goes_on_from_a_checkpoint_bit_for_bit(tmp_path):
+    whole = a_network_for_muon()
+    optimizer, _, _ = muon_for(whole)
+    for k in range(2):
+        one_update(whole, optimizer, k)
+    training.save_checkpoint(tmp_path / "a.safetensors", config={}, model=whole, optimizer=optimizer)
+    again = a_network_for_muon()
+    restored, _, _ = muon_for(again)
+    training.load_checkpoint(tmp_path / "a.safetensors").restore(model=again, optimizer=restored)
+    for k in (2, 3):
+        one_update(whole, optimizer, k)
+        one_update(again, restored, k)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_muon_takes_no_closure():
+    optimizer, _, _ = muon_for(a_network_for_muon())
+    with pytest.raises(ValueError, match="takes no closure"):
+        optimizer.step(lambda: None)

@@ -5,16 +5,26 @@ A recipe says what to train and how to measure it; `main` does the rest, in one 
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from minigen import pretrained, runtime
-from minigen.training import RandomState, Step, load_checkpoint, make_accelerator, save_checkpoint, train
+from minigen.training import (
+    MuonAdamW,
+    RandomState,
+    Step,
+    load_checkpoint,
+    make_accelerator,
+    matrices_of,
+    save_checkpoint,
+    train,
+)
 
 
 class Options(NamedTuple):
@@ -50,6 +60,20 @@ def one_cycle(optimizer: Optimizer, peak: float, num_steps: int, *, warm_up: flo
     """A learning rate that rises to its peak over `warm_up` updates and then falls to nearly zero, both on a cosine."""
     share = warm_up / num_steps if warm_up > 1 else 0.0  # OneCycleLR divides by what is left of the first phase
     return OneCycleLR(optimizer, peak, total_steps=num_steps, pct_start=share)
+
+
+def muon_adamw(model: nn.Module, blocks: nn.Module, num_steps: int) -> tuple[Optimizer, LRScheduler]:
+    """Muon for the matrices in `blocks`, AdamW for the rest of the model; both rates warm up, then fall on a cosine."""
+    matrices = matrices_of(blocks)
+    others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
+    optimizer = MuonAdamW(matrices, others, lr=1e-3, lr_matrices=3e-3)
+    warm_up = min(100, num_steps / 2)
+
+    def rate(update: int) -> float:
+        falling = 0.5 + 0.5 * math.cos(math.pi * update / num_steps)
+        return min(1.0, (update + 1) / warm_up) * max(falling, 0.01)
+
+    return optimizer, LambdaLR(optimizer, rate)
 
 
 def main(recipe: Recipe, arguments: list[str] | None = None) -> None:
