@@ -1,18 +1,23 @@
 """The benchmarks measure what their lines say."""
 
 import re
+import sys
+import time
 
 import pytest
 import torch
 import torchvision
+from torch import nn
 
 from minigen import pretrained, style
+from minigen.denoiser import Denoiser
+from minigen.layers import Condition
 from minigen.recipes import benchmarks
 
 
 @pytest.mark.parametrize(
     ("arguments", "measured"),
-    [([], ["data", "style"]), (["style"], ["style"]), (["data", "data"], ["data"])],
+    [([], ["data", "style", "diffusion"]), (["style"], ["style"]), (["data", "data"], ["data"])],
 )
 def test_the_groups_asked_for_are_measured_and_all_by_default(monkeypatch, capsys, arguments, measured):
     done = []
@@ -26,7 +31,7 @@ def test_the_groups_asked_for_are_measured_and_all_by_default(monkeypatch, capsy
 def test_an_unknown_group_is_refused(capsys):
     with pytest.raises(SystemExit):
         benchmarks.main(["styles"])
-    assert "choose one of data, style" in capsys.readouterr().err
+    assert "choose one of data, style, diffusion" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shipped", [True, False])
@@ -66,3 +71,97 @@ def test_a_step_of_transfer_lowers_the_loss():
     step = benchmarks.step_of_transfer(features, torch.rand(3, 32, 32), torch.rand(3, 32, 32).round())
     first, *_, last = [step() for _ in range(6)]
     assert last < first
+
+
+# --- diffusion ----------------------------------------------------------------------------------------------
+
+
+def a_condition(count, num_tokens=3):
+    return Condition(torch.randn(count, num_tokens, 128), torch.ones(count, num_tokens, dtype=torch.bool))
+
+
+def the_unet(kind, ours):
+    pytest.importorskip(kind.library.replace("-", "_"), reason=f"{kind.library} comes with the extra bench")
+    return benchmarks.as_large_as(ours, kind)[0]
+
+
+def test_works_that_are_timed_together_take_turns():
+    done = []
+    slow = lambda: (done.append("slow"), time.sleep(0.02))  # noqa: E731
+    seconds = benchmarks.seconds_for_each([slow, lambda: done.append("quick")], repetitions=3)
+    assert done == ["slow", "quick"] * 4  # the first to warm up
+    assert seconds[0] >= 0.02 > seconds[1]
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["installed", "not installed"])
+def test_denoisers_are_measured_and_a_library_that_is_missing_is_named(monkeypatch, capsys, there):
+    small = {"width": 16, "depth": 1, "num_heads": 2}
+    pixels = {"channels": 3, "size": 32, "ends": (8, 8)}
+    ours = {"captions": (Denoiser(**small), 14), "classes": (Denoiser(**small, **pixels), 1)}
+    monkeypatch.setattr(benchmarks, "our_denoisers", lambda: ours)
+    monkeypatch.setitem(sys.modules, "denoising_diffusion_pytorch", None)  # importing it fails from here on
+    if not there:
+        monkeypatch.setitem(sys.modules, "diffusers", None)
+    benchmarks.measure_diffusion(batch_size=4, timed_steps=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8
+    figures = r"[\d,]+ parameters: trains on [\d,]+ a second, samples four in [\d.]+ s \(guided\)"
+    missing = r'- {} is not measured: there is no [\w-]+; pip install -e "\.\[bench\]"'
+    expected = [
+        missing.format("denoising-diffusion-pytorch"),
+        *([] if there else [missing.format("diffusers")]),
+        rf"- our Denoiser, {figures}",
+        *([rf"- the UNet2DConditionModel of diffusers [\d.]+ with \d+ channels, {figures}"] if there else []),
+    ]
+    for head, *rest, shape in ((*lines[:4], "8x8x8"), (*lines[4:], "3x32x32")):
+        assert head.startswith(f"denoisers of {shape}, ")
+        for line, pattern in zip(rest, expected, strict=True):
+            assert re.fullmatch(pattern, line), line
+
+
+@pytest.mark.parametrize("name", ["captions", "classes"])
+@pytest.mark.parametrize("kind", [benchmarks.UnetWithoutText, benchmarks.UnetWithText])
+def test_the_unets_are_as_large_as_ours_to_a_tenth_and_work_on_the_same(kind, name):
+    torch.manual_seed(0)
+    ours, _ = benchmarks.our_denoisers()[name]
+    unet = the_unet(kind, ours).eval()
+    assert benchmarks.num_parameters(unet) == pytest.approx(benchmarks.num_parameters(ours), rel=0.1)
+    x_t, t = torch.randn(2, ours.channels, ours.size, ours.size), torch.tensor([0.1, 0.9])
+    with torch.no_grad():
+        first, second = (unet(x_t, t, a_condition(2)) for _ in range(2))
+        assert first.shape == x_t.shape
+        assert torch.equal(first, second) != benchmarks.is_conditional(unet)
+        cond = a_condition(2)
+        assert not torch.allclose(unet(x_t, t, cond), unet(x_t, t.flip(0), cond), atol=1e-4)  # it hears the time
+
+
+class Counting(nn.Module):
+    """Predicts zeros, and counts how often."""
+
+    calls = 0
+
+    def forward(self, x_t, t, cond=None):
+        self.calls += 1
+        return torch.zeros_like(x_t)
+
+
+class CountingWithoutText(Counting, benchmarks.UnetWithoutText):
+    def __init__(self):
+        nn.Module.__init__(self)
+
+
+@pytest.mark.parametrize(("kind", "calls"), [(Counting, 40), (CountingWithoutText, 20)])
+def test_guidance_takes_two_passes_a_step_where_there_is_a_condition(kind, calls):
+    model = kind()
+    drawn = benchmarks.sampling_of_four(model, torch.zeros(9, 3, 8, 8), a_condition(9))()
+    assert drawn.shape == (4, 3, 8, 8)
+    assert model.calls == calls
+
+
+def test_a_step_of_diffusion_trains_the_denoiser():
+    torch.manual_seed(0)
+    model = Denoiser(channels=2, size=4, width=16, depth=1, num_heads=2)
+    step = benchmarks.step_of_diffusion(model, torch.full((32, 2, 4, 4), 3.0), a_condition(32))
+    losses = [step() for _ in range(60)]
+    assert losses[0] == pytest.approx(10, rel=0.2)  # at first it says zero: the mean square of noise - 3
+    assert sum(losses[-5:]) / 5 < 0.5 * losses[0]
