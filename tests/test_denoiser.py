@@ -112,6 +112,15 @@ def test_tokens_that_are_filling_change_nothing():
     close(model(x_t, t, longer), before)
 
 
+def test_the_way_out_sees_what_was_seen_on_the_way_in():
+    model, (x_t, t, cond) = a_denoiser("pixels"), some_input("pixels")
+    for double in model.doubles:  # nothing comes up from the transformer
+        torch.nn.init.zeros_(double[0].weight)
+    before = model(x_t, t, cond)
+    x_t[:, :, 7, 3] += 3
+    assert ((model(x_t, t, cond) - before)[:, :, 7, 3].abs() > 1e-3).any()
+
+
 def test_places_are_told_apart():
     model, (x_t, t, cond) = a_denoiser(), some_input()
     assert not torch.allclose(model(x_t.flip(3), t, cond).flip(3), model(x_t, t, cond), atol=1e-3)

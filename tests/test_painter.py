@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+import minigen.painter
 from minigen.denoiser import ClassEncoder, Denoiser
 from minigen.diffusion import NoiseSchedule, RectifiedFlow, guided, sample
 from minigen.images import to_unit
@@ -122,27 +123,46 @@ def test_outside_the_mask_the_picture_stays_to_the_pixel_and_inside_it_is_drawn(
         assert ((state.images - start)[:, :, 3:20, 5:9].abs() > 1e-3).any()
 
 
-def test_every_place_that_the_mask_touches_is_drawn_anew(monkeypatch):
-    painter, given = a_painter(), {}
+def test_with_a_mask_the_last_step_is_the_picture():
+    painter, mask = a_painter(), torch.zeros(1, 32, 32)
+    mask[:, :, :9] = 1
+    options = {"start": a_picture(), "mask": mask, **QUICK}
+    *_, last = painter.paint_steps(["a cat"], **options)
+    assert torch.equal(last.images, painter.paint(["a cat"], **options))
 
-    def spy(*args, mask, **options):
-        given["mask"] = mask
-        return original(*args, mask=mask, **options)
 
-    original = painter_module().sample_steps
-    monkeypatch.setattr(painter_module(), "sample_steps", spy)
+@pytest.fixture
+def given(monkeypatch):
+    """What the painter tells its sampler."""
+    given, original = {}, minigen.painter.sample_steps
+
+    def spy(*args, **options):
+        given.update(options)
+        return original(*args, **options)
+
+    monkeypatch.setattr(minigen.painter, "sample_steps", spy)
+    return given
+
+
+def test_pixels_are_clipped_and_begin_in_the_range_of_models_and_latents_are_the_codecs(given):
+    start = a_picture(16)
+    a_painter(codec=False).paint(torch.tensor([1]), start=start, **QUICK)
+    close(given["x0"], 2 * start[None] - 1)
+    assert given["clip"] == 1.0
+    painter, start = a_painter(), a_picture(32)
+    painter.paint(["a cat"], start=start, **QUICK)
+    close(given["x0"], painter.codec.encode(2 * start[None] - 1).mean)
+    assert given["clip"] is None
+
+
+def test_every_place_that_the_mask_touches_is_drawn_anew(given):
+    painter = a_painter()
     mask = torch.zeros(1, 32, 32)
     mask[0, 9, 17] = 1
     painter.paint(["a cat"], start=a_picture(), mask=mask, **QUICK)
     expected = torch.zeros(1, 1, 4, 4)
     expected[0, 0, 1, 2] = 1
     assert torch.equal(given["mask"], expected)
-
-
-def painter_module():
-    import minigen.painter
-
-    return minigen.painter
 
 
 # --- what cannot be ---------------------------------------------------------------------------------------------
