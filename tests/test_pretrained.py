@@ -16,11 +16,13 @@ import torchvision
 
 from minigen import pretrained
 from minigen.classifier import Classifier, LinearClassifier, TransformerClassifier
-from minigen.data import photos
+from minigen.data import EmojiScenes, photos
 from minigen.denoiser import ClassEncoder, Denoiser
 from minigen.gan import Generator
 from minigen.images import to_signed
-from minigen.recipes import fast_style
+from minigen.metrics import caption_adherence, collect_logits
+from minigen.painter import Painter
+from minigen.recipes import caption_diffusion, fast_style
 from minigen.style import FeatureExtractor, StyleNetwork
 from minigen.text import TextEncoder
 from minigen.training import save_checkpoint
@@ -412,8 +414,9 @@ PROMISED = {
     "gan": {"named_right": 0.9, "coverage": 1.0},
     "codec": {"psnr_db": 28.0, "bicubic_psnr_db": 0.0},
     "fast_style": {},
+    "caption_diffusion": {"objects_seen": 0.45, "objects_seen_zh": 0.45, "background": 0.97, "background_zh": 0.97},
 }
-AT_MOST = {"fast_style": {"style_left": 0.25, "style_left_judge": 0.25}}
+AT_MOST = {"caption_diffusion": {"seconds_for_four": 2.0}, "fast_style": {"style_left": 0.25, "style_left_judge": 0.25}}
 FEW = {"examiner": 200, "gan": 200, "codec": 100}  # pictures that are measured here; the judge's are all of them
 each_shipped = pytest.mark.parametrize("name", pretrained.names())
 
@@ -490,8 +493,19 @@ def test_the_shipped_style_network_reaches_what_its_card_says(monkeypatch):
         assert found[key] == pytest.approx(card[key], rel=0.05), key
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_shipped_caption_model_draws_as_well_as_its_card_says(language):
+    model, examiner = pretrained.load("caption_diffusion"), pretrained.load("examiner")
+    dataset, count = EmojiScenes("test", language=language), 40
+    images = caption_diffusion.draw(Painter(**model, codec=pretrained.load("codec")), dataset.captions(range(count)))
+    found = caption_adherence(collect_logits(examiner, images, count)[0], dataset.truth(range(count)))
+    card, ending = pretrained.card("caption_diffusion")["metrics"], "" if language == "en" else "_zh"
+    for key, part in (("objects_seen", found.objects), ("background", found.background), ("relation", found.relation)):
+        assert abs(part.value - card[key + ending]) <= tolerance(key, card[key + ending], count), key
+
+
 def test_every_network_that_is_shipped_is_measured_here():
-    assert set(pretrained.names()) == {"judge", "fast_style", *FEW} == PROMISED.keys()
+    assert set(pretrained.names()) == {"judge", "fast_style", "caption_diffusion", *FEW} == PROMISED.keys()
 
 
 def test_the_command_measures_the_judge_again_and_prints_one_object_on_its_last_line(measuring):
