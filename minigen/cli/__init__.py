@@ -1,5 +1,5 @@
-"""The `minigen` command: `lab` opens the lessons, `doctor` examines the install, `show` draws a data set,
-`stylize` paints a photo in the manner of a painting.
+"""The `minigen` command: `lab` opens the lessons, `doctor` examines the install, `show` shows a data set,
+`draw` draws what a caption says, `stylize` paints a photo in the manner of a painting.
 
 It starts fast: whatever needs PyTorch is imported inside the sub-command that needs it.
 """
@@ -53,8 +53,46 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--count", metavar="N", type=int, default=16, help="how many pictures (default: 16)")
     show.add_argument("--seed", metavar="N", type=int, default=0, help="which pictures are drawn (default: 0)")
     show.add_argument("--split", metavar="S", help="the part of the data set, such as train or test")
+    _add_draw(commands)
     _add_stylize(commands)
     return parser
+
+
+def _add_draw(commands: argparse._SubParsersAction) -> None:
+    draw = commands.add_parser(
+        "draw",
+        help="draw what a caption says",
+        description="Draw what a caption says, in English or Chinese, such as 'a small cat above a large rocket on a "
+        "blue background'. A caption with a word that the network does not know is refused, and the word named; any "
+        "other is drawn. One picture is written by itself, several in a grid under the caption.",
+    )
+    draw.add_argument("caption", metavar="CAPTION", help="what to draw, in quotes")
+    draw.add_argument("--out", metavar="FILE", required=True, help="the file to write; its ending names the format")
+    draw.add_argument("--count", metavar="N", type=int, default=4, help="how many pictures, from 1 to 64 (default: 4)")
+    draw.add_argument(
+        "--guidance",
+        metavar="S",
+        type=float,
+        help="how much the caption counts, from 0 to 20: 0 is no caption, 1 the caption alone, above 1 more of what it "
+        "says and less of everything else (default: 4)",
+    )
+    draw.add_argument(
+        "--steps", metavar="K", type=int, help="from noise to the picture, from 1 to 1000; more is finer (default: 20)"
+    )
+    draw.add_argument(
+        "--seed",
+        metavar="N",
+        type=int,
+        default=0,
+        help="of the first picture, the next one has the next seed (default: 0)",
+    )
+    draw.add_argument("--start", metavar="PICTURE", help="begin with a picture of your own, or its middle square")
+    draw.add_argument(
+        "--strength",
+        metavar="S",
+        type=float,
+        help="how much of that picture is drawn anew, above 0 and up to 1, which forgets it (default: 0.7)",
+    )
 
 
 def _add_stylize(commands: argparse._SubParsersAction) -> None:
@@ -105,7 +143,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     args, extra = parser.parse_known_args(argv)
     if extra and args.command != "lab":
-        parser.error(f"{extra[0]!r} is not understood")
+        quotes = args.command == "draw" and not extra[0].startswith("-")
+        parser.error(f"{extra[0]!r} is not understood" + (": put the whole caption in quotes" if quotes else ""))
     try:
         if args.command == "lab":
             from minigen.cli.lab import open_lab
@@ -126,6 +165,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                     _complain(str(warning.message))
             print(line)
             return 0
+        if args.command == "draw":
+            from minigen.cli.draw import draw
+
+            print(draw(args))
+            return 0
         if args.command == "stylize":
             from minigen.cli.stylize import stylize
 
@@ -141,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return 2
     except KeyboardInterrupt:
-        if args.command == "stylize":
+        if args.command in ("draw", "stylize"):
             _complain("stopped, and nothing was written")
         return 130
     parser.print_help()
