@@ -38,7 +38,7 @@ def live(render: Callable, /, *, alt: str, **controls: Control) -> "Panel":
 
 def still(render: Callable, /, *, alt: str, **parameters: Any) -> None:
     """Show `render(**parameters)` as a PNG with alt text: what the page says without a kernel."""
-    _display_png(to_png(render(**parameters)), alt)
+    display_png(to_png(render(**parameters)), alt)
 
 
 class Panel:
@@ -78,7 +78,7 @@ class Panel:
             if self.picture is None:
                 raise
             self.error = error
-        self._say("" if self.error is None else f"✗ No picture for these settings: {_one_line(self.error)}")
+        self._say("" if self.error is None else f"✗ No picture for these settings: {one_line(self.error)}")
 
     def draw_soon(self) -> None:
         """Draw once the changes that have piled up are all taken in, so that slow pictures do not queue."""
@@ -100,9 +100,9 @@ class Panel:
         return f"Panel({standing})" + (f"  {self.message}" if self.message else "")
 
     def _ipython_display_(self) -> None:
-        ipywidgets = _find_ipywidgets()
+        ipywidgets = find_ipywidgets()
         if ipywidgets is None:
-            _display_png(self.png, self.alt)
+            display_png(self.png, self.alt)
             print(self.message or HOW_TO_MOVE)
             return
         from IPython.display import display
@@ -142,7 +142,7 @@ class _View:
             self.picture.value = f'<img alt="{alt}" style="max-width: 100%" src="data:image/png;base64,{data}">'
 
 
-def _find_ipywidgets() -> Any:
+def find_ipywidgets() -> Any:
     if os.environ.get("MINIGEN_WIDGETS") == "0":
         return None
     try:
@@ -174,7 +174,7 @@ def _start(render: Callable, name: str, control: Control) -> Any:
     known = signature(render).parameters
     if name not in known and not any(p.kind is Parameter.VAR_KEYWORD for p in known.values()):
         raise TypeError(f"there is a control {name!r}, but the demo takes {', '.join(known) or 'no parameters'}")
-    is_range = isinstance(control, tuple) and len(control) == 3 and all(map(_is_number, control))
+    is_range = isinstance(control, tuple) and len(control) == 3 and all(map(is_number, control))
     if not is_range and not isinstance(control, list | str | bool):
         raise TypeError(f"control {name} is {control!r}, expected (low, high, step), a list, a text or a bool")
     if isinstance(control, list) and not control:
@@ -191,7 +191,7 @@ def _start(render: Callable, name: str, control: Control) -> Any:
 def _refuse_outside(name: str, control: Control, value: Any) -> None:
     if isinstance(control, tuple):
         fits, expected = (
-            _is_number(value) and control[0] <= value <= control[1],
+            is_number(value) and control[0] <= value <= control[1],
             f"{control[0]} to {control[1]}",
         )
     elif isinstance(control, list):
@@ -202,16 +202,16 @@ def _refuse_outside(name: str, control: Control, value: Any) -> None:
         raise ValueError(f"{name} is {value!r}, expected {expected}")
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     message = next(iter(str(error).strip().splitlines()), "")[:300]
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-def _display_png(png: bytes, alt: str) -> None:
+def display_png(png: bytes, alt: str) -> None:
     from IPython.display import display
 
     # The metadata are where exporters look for alt text; where no picture can be shown, the text stands in
