@@ -491,13 +491,6 @@ def x0_of_its_own_v(x0, noise, x_t, v, t, alphas_cumprod):
     return target, alpha * x_t - sigma * target
 
 
-def clamped_step(x_t, epsilon, t, t_next, alphas_cumprod):
-    now = alphas_cumprod[t]
-    then = alphas_cumprod[t_next] if t_next >= 0 else torch.ones(())
-    x0 = ((x_t - (1 - now).sqrt() * epsilon) / now.sqrt()).clamp(-1, 1)
-    return then.sqrt() * x0 + (1 - then).sqrt() * epsilon
-
-
 def two_half_steps(x_t, epsilon, t, t_next, alphas_cumprod):
     middle = (t + max(t_next, 0)) // 2
     x = lesson_05.ddim_step(x_t, epsilon, t, middle, alphas_cumprod)
@@ -593,7 +586,6 @@ WRONG = {
     "q4: x0 by the v of the other pictures": (lesson_05.q4, x0_of_its_own_v),
     "q4: only v": (lesson_05.q4, lambda *four: lesson_05.v_and_x0(*four)[0]),
     "q4: only x0": (lesson_05.q4, lambda *four: lesson_05.v_and_x0(*four)[1:]),
-    "q5: x0 clamped": (lesson_05.q5, clamped_step),
     "q5: two steps, and less noise in the second": (lesson_05.q5, two_half_steps),
     "q5: one step too far": (
         lesson_05.q5,

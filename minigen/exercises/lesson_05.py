@@ -424,6 +424,12 @@ def noise_not_divided(x_t, epsilon, t, alphas_cumprod):
     return x_t / squared.sqrt() - (1 - squared).sqrt() * epsilon
 
 
+@mistake("Only the noise was divided by alpha: brackets are missing, (x_t - sigma epsilon) / alpha.")
+def brackets_missing(x_t, epsilon, t, alphas_cumprod):
+    squared = _wide(alphas_cumprod[t])
+    return x_t - (1 - squared).sqrt() * epsilon / squared.sqrt()
+
+
 @mistake("alpha and sigma have changed places: alpha goes with the picture, sigma with the noise.")
 def coefficients_swapped(x_t, epsilon, t, alphas_cumprod):
     return x0_from_epsilon(x_t, epsilon, t, 1 - alphas_cumprod)
@@ -471,6 +477,7 @@ q3 = Exercise(
         divided_by_variance,
         noise_added_again,
         noise_not_divided,
+        brackets_missing,
         coefficients_swapped,
         faded_again,
         noisier_still,
@@ -657,14 +664,14 @@ def ddim_step(x_t, epsilon, t, t_next, alphas_cumprod):
 def _ddim_cases() -> dict[str, tuple]:
     generator = torch.Generator().manual_seed(0)
     return {
-        "from step 30 to step 20": (*(_normal(generator, 2, 3, 4, 5) for _ in range(2)), 30, 20, _schedule()),
-        "from the last step, 49, to step 24": (
+        "a step from 30 to 20": (*(_normal(generator, 2, 3, 4, 5) for _ in range(2)), 30, 20, _schedule()),
+        "a step from the last, 49, to 24": (
             *(_normal(generator, 2, 3, 4, 5) for _ in range(2)),
             49,
             24,
             _schedule(),
         ),
-        "from step 5 to the picture, with t_next = -1": (
+        "the last step, from 5 to the picture, with t_next = -1": (
             *(_normal(generator, 2, 3, 4, 5) for _ in range(2)),
             5,
             -1,
@@ -791,6 +798,15 @@ def mean_of_ddpm(x_t, epsilon, t, t_next, alphas_cumprod):
     return alpha_next * x0 + (sigma_next.square() - variance).sqrt() * epsilon
 
 
+@mistake(
+    "The x0 was clamped to [-1,1] on the way. Latents have no such bounds; and after clamping, the noise would have to "
+    "be worked out anew, or the two no longer make up x_t. Leave x0 as it is."
+)
+def clamped_on_the_way(x_t, epsilon, t, t_next, alphas_cumprod):
+    alpha, sigma = _at(t_next, alphas_cumprod)
+    return alpha * _believed(x_t, epsilon, t, alphas_cumprod).clamp(-1, 1) + sigma * epsilon
+
+
 q5 = Exercise(
     question=(
         "Write `ddim_step(x_t, epsilon, t, t_next, alphas_cumprod)`: one step of DDIM with eta 0, from the whole "
@@ -817,6 +833,7 @@ q5 = Exercise(
         noise_taken_out_only,
         noise_of_before,
         mean_of_ddpm,
+        clamped_on_the_way,
     ],
     hints=[
         "First the x0 that follows from epsilon, as in exercise 3, with the weights of t.",
@@ -866,6 +883,15 @@ def _path_cases() -> dict[str, tuple]:
 def time_turned(x0, noise, t, output, t_next):
     x_t, v, _ = path_and_step(noise, x0, t, output, t_next)
     return x_t, v, x_t + _wide(t_next - t) * output
+
+
+@mistake(
+    "The path, v and the step are those of a t that counts the picture, and here t_next is smaller than t: t is how "
+    "much noise there is, so that x_t = (1 - t) x0 + t noise, v = noise - x0, and the step is (t_next - t) output."
+)
+def time_and_step_turned(x0, noise, t, output, t_next):
+    x_t, v, _ = path_and_step(noise, x0, t, output, t_next)
+    return x_t, v, x_t - _wide(t_next - t) * output
 
 
 @mistake(
@@ -1002,6 +1028,7 @@ q6 = Exercise(
     cases=_path_cases,
     mistakes=[
         time_turned,
+        time_and_step_turned,
         shares_swapped,
         v_turned,
         v_and_step_turned,
@@ -1130,6 +1157,14 @@ def never_beyond(uncond, cond, guidance_scale):
     return guide(uncond, cond, guidance_scale.clamp(0, 1))
 
 
+@mistake(
+    "Right above a scale of 1. From 1 down you returned cond, as if guidance were switched off there: 0 must give "
+    "uncond, and 0.5 the middle."
+)
+def never_below_one(uncond, cond, guidance_scale):
+    return guide(uncond, cond, guidance_scale.clamp(min=1))
+
+
 @mistake("Right, but clamped to [-1,1]: what a network says is noise or v, which has no such bounds.")
 def guided_and_clamped(uncond, cond, guidance_scale):
     return guide(uncond, cond, guidance_scale).clamp(-1, 1)
@@ -1174,6 +1209,7 @@ q7 = Exercise(
         cond_scaled,
         difference_alone,
         never_beyond,
+        never_below_one,
         guided_and_clamped,
         first_scale_for_all,
         scales_along_the_width,
