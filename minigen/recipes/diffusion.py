@@ -8,17 +8,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from minigen import pretrained, runtime
 from minigen.data import EmojiPortraits, batches
 from minigen.denoiser import ClassEncoder, Denoiser
 from minigen.diffusion import RectifiedFlow, diffusion_loss
 from minigen.images import to_signed
-from minigen.metrics import collect_features, collect_logits, coverage, fidelity
 from minigen.painter import Painter
 from minigen.recipes.frame import Options, Recipe, Training, main, muon_adamw
+from minigen.recipes.gan import NUM_CLASSES, grade
 from minigen.training import EMA, make_accelerator, make_step
 
-NUM_CLASSES = len(EmojiPortraits.questions["object"])
 SIZE = 32
 DROPPED = 0.1  # the share of classes that are left out, for guidance
 GUIDANCE_SCALE = 1.5  # that the pictures are measured at
@@ -76,24 +74,8 @@ def draw(painter: Painter, count: int, **options) -> tuple[Tensor, Tensor]:
 
 
 def measure(model: nn.ModuleDict, count: int = 4000) -> dict[str, float]:
-    """How often the examiner sees what was asked for, and how near the pictures come to real ones."""
-    device = runtime.pick_device()
-    judge, examiner = (pretrained.load(name).to(device) for name in ("judge", "examiner"))
-    images, asked = draw(Painter(**model), count)
-    named = collect_logits(examiner, images, count, device=device)[0]["object"].argmax(dim=1)
-    real = collect_features(judge.features, EmojiPortraits("test"), 2 * count, device=device)
-    drawn = collect_features(judge.features, images, count, device=device)
-    found = fidelity(real[:count], drawn, real[count:])
-    return {
-        "named_right": (named == asked).float().mean().item(),
-        "coverage": coverage(named, NUM_CLASSES, asked=asked).value,
-        "refused": (named == NUM_CLASSES).float().mean().item(),
-        "frechet_distance": found.distance,
-        "frechet_distance_of_real": found.floor_distance,
-        "precision": found.precision,
-        "recall": found.recall,
-        "count": count,
-    }
+    """What `grade` says of so many pictures, as it says it of the GAN's."""
+    return grade(*draw(Painter(**model), count))
 
 
 RECIPE = Recipe(

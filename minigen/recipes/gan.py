@@ -65,18 +65,22 @@ def draw(generator: Generator, count: int, *, seed: int = 0) -> tuple[Tensor, Te
 
 
 def measure(generator: Generator, count: int = 4000) -> dict[str, float]:
-    """How often the examiner sees what was asked for, and how near the pictures come to real ones."""
-    device = runtime.pick_device()
+    """What `grade` says of so many pictures."""
+    return grade(*draw(generator, count))
+
+
+def grade(images: Tensor, asked: Tensor) -> dict[str, float]:
+    """How often the examiner sees what was asked for, and how near portraits [N,3,32,32] come to real ones."""
+    device, count = runtime.pick_device(), len(images)
     judge, examiner = (pretrained.load(name).to(device) for name in ("judge", "examiner"))
-    images, asked = draw(generator, count)
     named = collect_logits(examiner, images, count, device=device)[0]["object"].argmax(dim=1)
     real = collect_features(judge.features, EmojiPortraits("test"), 2 * count, device=device)
     drawn = collect_features(judge.features, images, count, device=device)
     found = fidelity(real[:count], drawn, real[count:])
     return {
         "named_right": (named == asked).float().mean().item(),
-        "coverage": coverage(named, generator.num_classes, asked=asked).value,
-        "refused": (named == generator.num_classes).float().mean().item(),
+        "coverage": coverage(named, NUM_CLASSES, asked=asked).value,
+        "refused": (named == NUM_CLASSES).float().mean().item(),
         "frechet_distance": found.distance,
         "frechet_distance_of_real": found.floor_distance,
         "precision": found.precision,
