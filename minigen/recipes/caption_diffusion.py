@@ -129,7 +129,7 @@ def measure(model: nn.ModuleDict, count: int = 1000) -> dict[str, float]:
         }
         metrics[f"refused{ending}"] = found["test"].refused.value
     real = collect_features(judge.features, EmojiScenes("test"), 2 * count, device=device)
-    near = fidelity(real[:count], drawn, real[count:])
+    near = fidelity(real[count:], drawn, real[:count])  # not against the scenes whose captions were drawn
     trained_on = collect_features(judge.features, EmojiScenes("train"), 10 * count, device=device)
     four = draw_four_again(painter)
     return metrics | {
