@@ -465,6 +465,22 @@ def test_no_menu_is_blank_and_noise_alone_can_be_chosen_again(view, drawn):
     assert view.controls["start"].label == "noise alone"
 
 
+def test_the_button_is_off_while_drawing_so_that_presses_do_not_queue(view, drawn, painter):
+    heard = []
+
+    def paint(caption, **options):
+        heard.append(view.button.disabled)
+        yield from painter(caption, **options)
+
+    drawn.paint_steps = paint
+    view.button.click()
+    painter.fails_at, painter.error = 1, KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        view.button.click()
+    assert heard == [True, True]
+    assert not view.button.disabled
+
+
 def test_without_styles_there_is_no_menu_of_them(painter, shown):
     pytest.importorskip("ipywidgets")
     plain = studio(painter, size=SIZE, caption=CAPTION)

@@ -413,7 +413,8 @@ class _View:
         finally:
             self._updating = False
         # A blank keeps the line's height, so that nothing jumps
-        self.line.value = f'<span role="status">{html.escape(studio.message) or "&nbsp;"}</span>'
+        look = "display: block; margin: 5px 0; line-height: 1.4"  # Jupyter's own is that of a row of controls
+        self.line.value = f'<span role="status" style="{look}">{html.escape(studio.message) or "&nbsp;"}</span>'
         if picture is not studio.picture or alt != studio.alt:
             self.picture.value = _picture_html(studio.picture, studio.alt, SHOWN)
 
