@@ -34,11 +34,7 @@ from minigen.painter import Painter
 from minigen.widgets import studio
 
 painter = Painter(**pretrained.load("caption_diffusion"), codec=pretrained.load("codec"))
-studio(
-    lambda caption, **options: painter.paint_steps([caption], **options),
-    size=painter.size,
-    styles={"negative": lambda picture: 1 - picture},
-)
+studio(painter.paint_steps, size=painter.size, styles={"negative": lambda picture: 1 - picture})
 """
 WATCH = """output => {
     window.seen = [];

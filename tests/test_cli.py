@@ -8,26 +8,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from command import complaint
 from PIL import Image
 
 import minigen
 from minigen import cli
 from minigen.cli import doctor, lab
-
-
-def _complaint(capsys, *arguments):
-    """What a wrong request gets: one sentence on stderr, status 2, nothing on stdout, no traceback."""
-    try:
-        status = cli.main(arguments)
-    except SystemExit as leaving:  # argparse's own way
-        status = leaving.code
-    said = capsys.readouterr()
-    assert status == 2
-    assert said.out == ""
-    assert said.err.startswith("minigen")
-    assert said.err.count("\n") == 1
-    return said.err
-
 
 # --- the command itself -------------------------------------------------------------------------------------
 
@@ -56,7 +42,7 @@ def test_the_version_is_the_packages(capsys):
     ],
 )
 def test_what_the_command_does_not_understand_is_named(capsys, arguments, words):
-    assert words in _complaint(capsys, *arguments)
+    assert words in complaint(capsys, *arguments)
 
 
 def test_the_command_is_installed_and_so_is_its_module():
@@ -109,7 +95,7 @@ def test_lab_opens_another_folder_when_one_is_named(course, option):
 def test_lab_without_the_lessons_says_where_to_run_it(capsys, course, monkeypatch):
     (course / "notebooks" / "00_start_here.ipynb").unlink()
     monkeypatch.chdir(course)
-    assert "go to your clone" in _complaint(capsys, "lab")
+    assert "go to your clone" in complaint(capsys, "lab")
 
 
 def test_lab_finds_the_lessons_of_the_working_directory_when_the_package_is_elsewhere(course, monkeypatch):
@@ -120,7 +106,7 @@ def test_lab_finds_the_lessons_of_the_working_directory_when_the_package_is_else
 
 def test_lab_without_jupyterlab_says_what_to_install(capsys, course, monkeypatch):
     monkeypatch.setattr(lab.importlib.util, "find_spec", lambda name: None)
-    said = _complaint(capsys, "lab")
+    said = complaint(capsys, "lab")
     assert "JupyterLab is not installed" in said
     assert 'pip install -e ".[lab]"' in said
 
@@ -421,14 +407,14 @@ def test_a_request_that_cannot_be_met_gets_one_sentence_and_writes_nothing(capsy
     arguments = [part.format(tmp=tmp_path) for part in arguments]
     if "--out" not in arguments:
         arguments += ["--out", str(tmp_path / "grid.png")]
-    assert words.format(tmp=tmp_path) in _complaint(capsys, "show", *arguments)
+    assert words.format(tmp=tmp_path) in complaint(capsys, "show", *arguments)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_classic_set_that_is_not_there_is_refused_with_its_folder(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    said = _complaint(capsys, "show", "mnist", "--out", str(tmp_path / "grid.png"))
+    said = complaint(capsys, "show", "mnist", "--out", str(tmp_path / "grid.png"))
     assert "mnist" in said.lower()
 
 
@@ -437,9 +423,9 @@ def test_a_file_that_cannot_be_written_is_named(capsys, tmp_path):
     full = Path("/dev/full")  # opens, and takes no byte; unlike a permission it also stops an administrator
     link = tmp_path / "grid.png"
     link.symlink_to(full)
-    assert "No space left" in _complaint(capsys, "show", "photos", "--out", str(link), "--count", "1")
+    assert "No space left" in complaint(capsys, "show", "photos", "--out", str(link), "--count", "1")
 
 
 def test_show_without_a_package_it_needs_sends_you_to_the_doctor(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "minigen.cli.show", None)
-    assert "minigen doctor" in _complaint(capsys, "show", "photos", "--out", str(tmp_path / "x.png"))
+    assert "minigen doctor" in complaint(capsys, "show", "photos", "--out", str(tmp_path / "x.png"))

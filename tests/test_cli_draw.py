@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command import complaint, run
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
@@ -69,29 +70,9 @@ def sketch(tmp_path):
     return path
 
 
-def _draw(capsys, *arguments):
-    """Run the command and return what it said on stdout."""
-    status = cli.main(["draw", *map(str, arguments)])
-    said = capsys.readouterr()
-    assert status == 0, said.err
-    return said.out
-
-
-def _complaint(capsys, *arguments):
-    """What a wrong request gets: one sentence on stderr, status 2, nothing on stdout."""
-    try:
-        status = cli.main(["draw", *map(str, arguments)])
-    except SystemExit as leaving:  # argparse's own way
-        status = leaving.code
-    said = capsys.readouterr()
-    assert (status, said.out) == (2, "")
-    assert said.err.startswith("minigen") and said.err.count("\n") == 1
-    return said.err
-
-
 def _alone(capsys, out, *arguments):
     """The one picture that is drawn, [3,32,32], out of its enlargement."""
-    _draw(capsys, *arguments, "--count", 1, "--out", out)
+    run(capsys, "draw", *arguments, "--count", 1, "--out", out)
     found, scale = images.load_image(out), ALONE // 32
     assert found.shape == (3, ALONE, ALONE)
     return found[:, scale // 2 :: scale, scale // 2 :: scale]
@@ -116,7 +97,7 @@ def _of_grid(path, count, columns):
 def test_one_picture_is_the_painters_each_pixel_a_square(capsys, tmp_path, painter):
     out = tmp_path / "out.png"
     options = ["--count", 1, "--guidance", 2.5, "--steps", 3, "--seed", 5]
-    _draw(capsys, CAT, *options, "--out", out)
+    run(capsys, "draw", CAT, *options, "--out", out)
     (expected,) = painter.paint([CAT], guidance_scale=2.5, num_inference_steps=3, seed=5)
     squares = nn.functional.interpolate(expected[None], scale_factor=16, mode="nearest")[0]
     assert_close(images.load_image(out), squares, rtol=0, atol=2 * HALF_A_BYTE)
@@ -126,7 +107,7 @@ def test_one_picture_is_the_painters_each_pixel_a_square(capsys, tmp_path, paint
 @pytest.mark.parametrize(("count", "columns"), [(2, 2), (3, 2), (4, 2), (5, 3), (10, 4)])
 def test_several_pictures_are_the_painters_in_rows_each_pixel_a_square(capsys, tmp_path, painter, count, columns):
     out = tmp_path / "out.png"
-    _draw(capsys, CAT, "--count", count, "--steps", 2, "--seed", 3, "--out", out)
+    run(capsys, "draw", CAT, "--count", count, "--steps", 2, "--seed", 3, "--out", out)
     expected = painter.paint([CAT] * count, num_inference_steps=2, seed=3)
     assert_close(_of_grid(out, count, columns), expected, rtol=0, atol=2 * HALF_A_BYTE)
     found, top = images.load_image(out), -GAP - IN_GRID
@@ -137,7 +118,7 @@ def test_several_pictures_are_the_painters_in_rows_each_pixel_a_square(capsys, t
 
 
 def test_picture_k_of_a_seed_is_the_first_of_the_seed_k_later(capsys, tmp_path, painter):
-    _draw(capsys, CAT, *SMALL, "--count", 4, "--seed", 7, "--out", tmp_path / "grid.png")
+    run(capsys, "draw", CAT, *SMALL, "--count", 4, "--seed", 7, "--out", tmp_path / "grid.png")
     pictures = _of_grid(tmp_path / "grid.png", 4, 2)
     for k, picture in enumerate(pictures):
         alone = _alone(capsys, tmp_path / "alone.png", CAT, *SMALL, "--seed", 7 + k)
@@ -146,12 +127,12 @@ def test_picture_k_of_a_seed_is_the_first_of_the_seed_k_later(capsys, tmp_path, 
 
 
 def test_the_seed_may_be_as_large_as_the_help_of_an_error_says(capsys, tmp_path, painter):
-    said = _draw(capsys, CAT, *SMALL, "--count", 2, "--seed", 2**63 - 1, "--out", tmp_path / "out.png")
+    said = run(capsys, "draw", CAT, *SMALL, "--count", 2, "--seed", 2**63 - 1, "--out", tmp_path / "out.png")
     assert f"seeds {2**63 - 1} to {2**63}" in said
 
 
 def test_without_options_four_pictures_are_drawn_as_the_painter_does_by_itself(capsys, tmp_path, painter):
-    _draw(capsys, CAT, "--out", tmp_path / "plain.png")
+    run(capsys, "draw", CAT, "--out", tmp_path / "plain.png")
     assert_close(_of_grid(tmp_path / "plain.png", 4, 2), painter.paint([CAT] * 4), rtol=0, atol=2 * HALF_A_BYTE)
 
 
@@ -162,8 +143,8 @@ def test_the_defaults_are_those_that_the_help_names(capsys, tmp_path, painter, s
     defaults = dict(re.findall(r"--(\w+) [A-Z]+ (?:(?! --).)*?\(default: ([\d.]+)\)", said))
     assert set(defaults) == {"count", "guidance", "steps", "seed", "strength"}
     options = [part for name, value in defaults.items() for part in (f"--{name}", value)]
-    _draw(capsys, CAT, "--out", tmp_path / "plain.png", "--start", sketch)
-    _draw(capsys, CAT, "--out", tmp_path / "named.png", "--start", sketch, *options)
+    run(capsys, "draw", CAT, "--out", tmp_path / "plain.png", "--start", sketch)
+    run(capsys, "draw", CAT, "--out", tmp_path / "named.png", "--start", sketch, *options)
     assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "named.png").read_bytes()
     assert "from 1 to 64" in said and "from 0 to 20" in said and "from 1 to 1000" in said
 
@@ -174,7 +155,7 @@ def test_english_and_chinese_and_what_is_no_sentence_are_drawn(capsys, tmp_path,
         found = _alone(capsys, out, caption, *SMALL)
         (expected,) = painter.paint([caption], num_inference_steps=2)
         assert_close(found, expected, rtol=0, atol=2 * HALF_A_BYTE)
-        _draw(capsys, caption, *SMALL, "--count", 2, "--out", out)
+        run(capsys, "draw", caption, *SMALL, "--count", 2, "--out", out)
         assert_close(_of_grid(out, 2, 2)[0], expected, rtol=0, atol=2 * HALF_A_BYTE)
 
 
@@ -191,7 +172,7 @@ def test_at_guidance_0_the_caption_is_not_heeded_and_above_it_is(capsys, tmp_pat
 def test_on_a_gpu_pictures_are_drawn_as_well(capsys, tmp_path, painter, sketch):
     assert runtime.pick_device().type == "cuda"
     for options, given in (([], {}), (["--start", sketch, "--strength", 0.5], {"strength": 0.5})):
-        _draw(capsys, CAT, *SMALL, *options, "--out", tmp_path / "out.png")
+        run(capsys, "draw", CAT, *SMALL, *options, "--out", tmp_path / "out.png")
         if given:
             given["start"] = images.load_image(sketch, 32)
         with torch.no_grad():
@@ -206,10 +187,10 @@ def test_the_line_says_what_was_written_and_whom_to_name(capsys, tmp_path, paint
     out = tmp_path / "out.png"
     credit = re.escape(data.EmojiScenes.credit)
     assert "OpenMoji" in credit
-    said = _draw(capsys, CAT, *SMALL, "--count", 1, "--seed", 9, "--out", out)
+    said = run(capsys, "draw", CAT, *SMALL, "--count", 1, "--seed", 9, "--out", out)
     pattern = rf"wrote {re.escape(str(out))}: 1 picture, seed 9, 512 x 512 pixels, \d+\.\d s\. {credit}\n"
     assert re.fullmatch(pattern, said)
-    said = _draw(capsys, CAT, *SMALL, "--count", 3, "--seed", 9, "--out", out)
+    said = run(capsys, "draw", CAT, *SMALL, "--count", 3, "--seed", 9, "--out", out)
     height, width = images.load_image(out).shape[1:]
     pattern = rf"wrote .*: 3 pictures, seeds 9 to 11, {width} x {height} pixels, \d+\.\d s\. {credit}\n"
     assert re.fullmatch(pattern, said)
@@ -221,7 +202,7 @@ def test_the_line_says_what_was_written_and_whom_to_name(capsys, tmp_path, paint
 )
 def test_the_ending_names_the_format(capsys, tmp_path, painter, count, ending, kind):
     out = tmp_path / f"out.{ending}"
-    _draw(capsys, CAT, *SMALL, "--count", count, "--out", out)
+    run(capsys, "draw", CAT, *SMALL, "--count", count, "--out", out)
     with Image.open(out) as written:
         assert written.format == kind
     assert list(tmp_path.iterdir()) == [out]
@@ -321,7 +302,7 @@ def test_the_middle_of_a_picture_of_ones_own_is_begun_with(capsys, tmp_path, pai
     with torch.no_grad():
         (expected,) = painter.paint([CAT], start=start, strength=0.5, num_inference_steps=4, seed=2)
     assert_close(found, expected, rtol=0, atol=2 * HALF_A_BYTE)
-    _draw(capsys, CAT, *options, "--count", 2, "--out", tmp_path / "out.png")
+    run(capsys, "draw", CAT, *options, "--count", 2, "--out", tmp_path / "out.png")
     assert_close(_of_grid(tmp_path / "out.png", 2, 2)[0], expected, rtol=0, atol=2 * HALF_A_BYTE)
     forgotten = _alone(capsys, tmp_path / "out.png", CAT, *options[:-4], "--strength", 1, "--seed", 2)
     assert torch.equal(forgotten, _alone(capsys, tmp_path / "out.png", CAT, "--steps", 4, "--seed", 2))
@@ -409,12 +390,12 @@ def test_a_request_that_cannot_be_met_is_refused_before_the_work(capsys, tmp_pat
     arguments = [part.format(tmp=tmp_path) for part in arguments]
     if "--out" not in arguments:
         arguments += ["--out", str(tmp_path / "out.png")]
-    assert words in _complaint(capsys, *arguments)
+    assert words in complaint(capsys, "draw", *arguments)
     assert {path.name: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_out_is_asked_for(capsys, no_work):
-    assert "--out" in _complaint(capsys, CAT)
+    assert "--out" in complaint(capsys, "draw", CAT)
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused_before_the_work(capsys, tmp_path, no_work, monkeypatch):
@@ -422,7 +403,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_the_work(capsys, t
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "touch", refuse)  # a test may run as root, who may write anywhere
-    said = _complaint(capsys, CAT, "--out", tmp_path / "out.png")
+    said = complaint(capsys, "draw", CAT, "--out", tmp_path / "out.png")
     assert "out.png cannot be written (Permission denied): save it elsewhere" in said
 
 
@@ -432,13 +413,13 @@ def test_without_a_network_it_is_one_sentence(capsys, tmp_path, small_weights, m
         if path.stem != missing:
             (tmp_path / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path)
-    assert f"no network called '{missing}'" in _complaint(capsys, CAT, "--out", tmp_path / "out.png")
+    assert f"no network called '{missing}'" in complaint(capsys, "draw", CAT, "--out", tmp_path / "out.png")
     assert not (tmp_path / "out.png").exists()
 
 
 def test_a_device_that_is_not_there_is_refused(capsys, tmp_path, no_work, monkeypatch):
     monkeypatch.setenv("MINIGEN_DEVICE", "cuda:99")
-    assert "MINIGEN_DEVICE is 'cuda:99'" in _complaint(capsys, CAT, "--out", tmp_path / "out.png")
+    assert "MINIGEN_DEVICE is 'cuda:99'" in complaint(capsys, "draw", CAT, "--out", tmp_path / "out.png")
 
 
 # --- stopped, and failed ----------------------------------------------------------------------------------------

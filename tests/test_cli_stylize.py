@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command import complaint, run
 from PIL import Image
 from torch.testing import assert_close
 
@@ -50,33 +51,13 @@ def _saved(path, image):
     return path
 
 
-def _stylize(capsys, *arguments):
-    """Run the command and return the last line of what it said; the picture must be there."""
-    status = cli.main(["stylize", *map(str, arguments)])
-    said = capsys.readouterr()
-    assert status == 0, said.err
-    return said.out
-
-
-def _complaint(capsys, *arguments):
-    """What a wrong request gets: one sentence on stderr, status 2, nothing on stdout."""
-    try:
-        status = cli.main(["stylize", *map(str, arguments)])
-    except SystemExit as leaving:  # argparse's own way
-        status = leaving.code
-    said = capsys.readouterr()
-    assert (status, said.out) == (2, "")
-    assert said.err.startswith("minigen") and said.err.count("\n") == 1
-    return said.err
-
-
 # --- by optimisation --------------------------------------------------------------------------------------------
 
 
 def test_the_picture_is_the_one_that_stylize_makes(capsys, tmp_path, photo):
     out = tmp_path / "out.png"
     arguments = ["--style", "impasto=3", "--style", "ink", "--out", out, "--steps", 3, "--seed", 5]
-    _stylize(capsys, photo, *arguments, "--strength", 0.7, "--content-weight", 0.3)
+    run(capsys, "stylize", photo, *arguments, "--strength", 0.7, "--content-weight", 0.3)
     paintings = data.paintings()
     *_, last = style.stylize(
         images.load_image(photo),
@@ -93,7 +74,7 @@ def test_the_picture_is_the_one_that_stylize_makes(capsys, tmp_path, photo):
 
 def test_a_photo_of_the_course_comes_closer_to_the_painting(capsys, tmp_path):
     out = tmp_path / "out.png"
-    _stylize(capsys, "chelsea", "--style", "mosaic", "--out", out, "--size", 64, "--steps", 10)
+    run(capsys, "stylize", "chelsea", "--style", "mosaic", "--out", out, "--size", 64, "--steps", 10)
     found, before = images.load_image(out), data.photos().load("chelsea", 64)
     assert found.shape == before.shape == (3, 64, 96)
     features = pretrained.feature_extractor()
@@ -105,15 +86,15 @@ def test_a_photo_of_the_course_comes_closer_to_the_painting(capsys, tmp_path):
 def test_the_last_line_says_what_was_written_and_whom_to_name(capsys, tmp_path, photo):
     out = tmp_path / "out.jpg"
     tiny = ["--out", out, "--size", 32, "--steps", 1]
-    both = _stylize(capsys, "chelsea", "--style", "ink", *tiny).splitlines()
+    both = run(capsys, "stylize", "chelsea", "--style", "ink", *tiny).splitlines()
     assert both[0] == "chelsea is scaled down from 451 x 300 to 48 x 32 pixels"
     assert re.match(rf"wrote {re.escape(str(out))}: 48 x 32 pixels, \d+\.\d s\. ", both[-1]) and len(both) == 2
     assert both[-1].endswith(f" s. {data.photos().credit}. {data.paintings().credit}")
     assert out.read_bytes().startswith(b"\xff\xd8")
-    half = _stylize(capsys, photo, "--style", "ink", "--style", "mosaic", *tiny).splitlines()[-1]
+    half = run(capsys, "stylize", photo, "--style", "ink", "--style", "mosaic", *tiny).splitlines()[-1]
     assert half.endswith(f" s. {data.paintings().credit}")
     assert half.count(data.paintings().credit) == 1
-    own = _stylize(capsys, photo, "--style", photo, *tiny).splitlines()[-1]
+    own = run(capsys, "stylize", photo, "--style", photo, *tiny).splitlines()[-1]
     assert re.search(r"43 x 32 pixels, \d+\.\d s$", own)
 
 
@@ -130,7 +111,7 @@ def test_the_steps_of_all_scales_are_counted_on_stderr(capsys, tmp_path, photo):
 
 def test_the_same_seed_makes_the_same_picture(capsys, tmp_path, photo):
     def made(*seed):
-        _stylize(capsys, photo, "--style", "ink", "--out", tmp_path / "out.png", "--steps", 3, *seed)
+        run(capsys, "stylize", photo, "--style", "ink", "--out", tmp_path / "out.png", "--steps", 3, *seed)
         return images.load_image(tmp_path / "out.png")
 
     first = made()
@@ -140,14 +121,14 @@ def test_the_same_seed_makes_the_same_picture(capsys, tmp_path, photo):
 
 def test_at_strength_0_the_photo_stays(capsys, tmp_path, photo):
     out = tmp_path / "out.png"
-    _stylize(capsys, photo, "--style", "ink", "--out", out, "--steps", 2, "--strength", 0)
+    run(capsys, "stylize", photo, "--style", "ink", "--out", out, "--steps", 2, "--strength", 0)
     assert_close(images.load_image(out), images.load_image(photo), rtol=0, atol=2 / 255)
 
 
 def test_colour_is_kept_when_asked_for(capsys, tmp_path, photo):
     options = ["--style", "mosaic", "--steps", 4, "--out"]
-    _stylize(capsys, photo, *options, tmp_path / "painted.png")
-    _stylize(capsys, photo, *options, tmp_path / "kept.png", "--keep-colour")
+    run(capsys, "stylize", photo, *options, tmp_path / "painted.png")
+    run(capsys, "stylize", photo, *options, tmp_path / "kept.png", "--keep-colour")
     painted, kept = (images.load_image(tmp_path / name) for name in ("painted.png", "kept.png"))
     assert not torch.equal(painted, kept)
     assert_close(kept, style.keep_colour(painted, images.load_image(photo)), rtol=0, atol=3 * HALF_A_BYTE)
@@ -157,7 +138,7 @@ def test_the_same_style_twice_is_that_style(capsys, tmp_path, photo):
     pictures = []
     for wanted in (["ink", "mosaic", "ink"], ["ink=2", "mosaic"]):
         options = [part for name in wanted for part in ("--style", name)]
-        _stylize(capsys, photo, *options, "--out", tmp_path / "out.png", "--steps", 2)
+        run(capsys, "stylize", photo, *options, "--out", tmp_path / "out.png", "--steps", 2)
         pictures.append(images.load_image(tmp_path / "out.png"))
     assert torch.equal(*pictures)
 
@@ -177,7 +158,7 @@ def test_on_a_gpu_a_photo_is_painted_as_well(capsys, tmp_path, photo, fast_netwo
     assert runtime.pick_device().type == "cuda"
     for options in (["--steps", 3], ["--fast"]):
         out = tmp_path / "out.png"
-        _stylize(capsys, photo, "--style", "ink", "--out", out, "--keep-colour", *options)
+        run(capsys, "stylize", photo, "--style", "ink", "--out", out, "--keep-colour", *options)
         assert images.load_image(out).shape == (3, 48, 64)
 
 
@@ -196,13 +177,13 @@ def test_fast_is_one_pass_of_the_shipped_network(capsys, tmp_path, photo, fast_n
     found = images.load_image(tmp_path / "out.png")
     assert_close(found, expected, rtol=0, atol=2 * HALF_A_BYTE)
     assert (found - images.load_image(photo)).abs().mean() > 0.02
-    _stylize(capsys, photo, "--fast", "--out", tmp_path / "kept.png", *options, "--keep-colour")
+    run(capsys, "stylize", photo, "--fast", "--out", tmp_path / "kept.png", *options, "--keep-colour")
     kept = style.keep_colour(found, images.load_image(photo))
     assert_close(images.load_image(tmp_path / "kept.png"), kept, rtol=0, atol=4 * HALF_A_BYTE)
 
 
 def test_fast_takes_a_photo_of_the_course_at_the_size_asked_for(capsys, tmp_path, fast_network):
-    said = _stylize(capsys, "rocket", "--fast", "--style", "ink", "--out", tmp_path / "out.png", "--size", 40)
+    said = run(capsys, "stylize", "rocket", "--fast", "--style", "ink", "--out", tmp_path / "out.png", "--size", 40)
     assert "scaled down from 640 x 427 to 60 x 40" in said and data.photos().credit in said
     assert images.load_image(tmp_path / "out.png").shape == (3, 40, 60)
 
@@ -221,13 +202,15 @@ def test_fast_takes_a_photo_of_the_course_at_the_size_asked_for(capsys, tmp_path
 )
 def test_what_fast_cannot_do_is_said(capsys, tmp_path, photo, fast_network, no_work, options, words):
     options = [option.format(photo=photo) for option in options]
-    assert words in _complaint(capsys, photo, "--fast", "--out", tmp_path / "in" / "out.png", *options)
+    assert words in complaint(capsys, "stylize", photo, "--fast", "--out", tmp_path / "in" / "out.png", *options)
     assert list((tmp_path / "in").iterdir()) == [photo]
 
 
 def test_fast_without_its_network_is_one_sentence(capsys, tmp_path, photo, no_work, monkeypatch):
     monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path)
-    assert "fast_style" in _complaint(capsys, photo, "--fast", "--style", "ink", "--out", tmp_path / "out.png")
+    assert "fast_style" in complaint(
+        capsys, "stylize", photo, "--fast", "--style", "ink", "--out", tmp_path / "out.png"
+    )
 
 
 # --- pictures of all kinds --------------------------------------------------------------------------------------
@@ -238,9 +221,9 @@ def test_a_name_wins_over_a_file_unless_it_is_written_as_a_path(capsys, tmp_path
     Image.new("RGB", (40, 36), "red").save("chelsea", format="png")
     Image.new("RGB", (40, 36), "red").save("mine", format="png")
     options = ["--style", "ink", "--out", "out.png", "--steps", 1, "--size", 32]
-    assert "451 x 300" in _stylize(capsys, "chelsea", *options)
+    assert "451 x 300" in run(capsys, "stylize", "chelsea", *options)
     for path in ("./chelsea", "mine", tmp_path / "chelsea"):
-        assert "from 40 x 36 to 36 x 32" in _stylize(capsys, path, *options)
+        assert "from 40 x 36 to 36 x 32" in run(capsys, "stylize", path, *options)
 
 
 def test_a_style_may_be_a_path_with_a_weight_or_with_an_equals_sign(capsys, tmp_path, photo):
@@ -248,7 +231,7 @@ def test_a_style_may_be_a_path_with_a_weight_or_with_an_equals_sign(capsys, tmp_
     pictures = []
     for wanted in ([f"{odd}=1", "ink=3"], [odd, "ink=3"], ["ink=1e1", f"{odd}=0"], ["ink"]):
         options = [part for name in wanted for part in ("--style", name)]
-        _stylize(capsys, photo, *options, "--out", tmp_path / "out.png", "--steps", 2)
+        run(capsys, "stylize", photo, *options, "--out", tmp_path / "out.png", "--steps", 2)
         pictures.append(images.load_image(tmp_path / "out.png"))
     assert torch.equal(pictures[0], pictures[1]) and torch.equal(pictures[2], pictures[3])
     assert not torch.equal(pictures[1], pictures[2])
@@ -269,7 +252,7 @@ def test_a_picture_is_brought_to_a_size_that_can_be_worked_on(
 ):
     monkeypatch.chdir(tmp_path)
     Image.linear_gradient("L").resize((width, height)).save("p.png")
-    said = _stylize(capsys, "p.png", "--style", "ink", "--out", "out.png", "--steps", 1, "--size", size)
+    said = run(capsys, "stylize", "p.png", "--style", "ink", "--out", "out.png", "--steps", 1, "--size", size)
     assert said.startswith(expected or "wrote")
     size = expected.split(" to ")[-1].removesuffix(" pixels") if expected else f"{width} x {height}"
     assert f"wrote out.png: {size} pixels" in said
@@ -281,7 +264,7 @@ def test_a_style_of_any_size_will_do(capsys, tmp_path, photo):
     for width, height in ((1, 1), (700, 500), (300, 20)):
         path = tmp_path / "style.png"
         Image.linear_gradient("L").resize((width, height)).save(path)
-        said = _stylize(capsys, photo, "--style", path, "--out", tmp_path / "out.png", "--steps", 1)
+        said = run(capsys, "stylize", photo, "--style", path, "--out", tmp_path / "out.png", "--steps", 1)
         assert ("is enlarged from" in said) == (min(width, height) < 32)
         assert "scaled down" not in said  # of a style that is only said where its pixels are too few
         assert images.load_image(tmp_path / "out.png").shape == (3, 48, 64)
@@ -292,9 +275,9 @@ def test_a_strip_is_refused(capsys, tmp_path, photo, no_work, width, height):
     path, out = tmp_path / "strip.png", tmp_path / "out.png"
     Image.new("RGB", (width, height)).save(path)
     words = rf"{width} x {height} pixels, .* a side may have 2,048: cut it"
-    assert re.search(words, _complaint(capsys, path, "--style", "ink", "--out", out))
+    assert re.search(words, complaint(capsys, "stylize", path, "--style", "ink", "--out", out))
     if min(width, height) < 100:
-        assert re.search(words, _complaint(capsys, photo, "--style", path, "--out", out))
+        assert re.search(words, complaint(capsys, "stylize", photo, "--style", path, "--out", out))
     assert not out.exists()
 
 
@@ -303,7 +286,7 @@ def test_what_is_transparent_is_white(capsys, tmp_path):
     picture.putalpha(Image.new("L", (40, 40)))
     picture.save(tmp_path / "a.png")
     options = ["--style", tmp_path / "a.png", "--out", tmp_path / "out.png", "--steps", 2, "--strength", 0]
-    _stylize(capsys, tmp_path / "a.png", *options)
+    run(capsys, "stylize", tmp_path / "a.png", *options)
     assert_close(images.load_image(tmp_path / "out.png"), torch.ones(3, 40, 40), rtol=0, atol=2 / 255)
 
 
@@ -312,7 +295,7 @@ def test_one_colour_can_be_content_and_style(capsys, tmp_path, photo, colour):
     flat = tmp_path / "flat.bmp"
     Image.new("RGB", (40, 40), colour).save(flat)
     for content, manner in ((flat, photo), (photo, flat), (flat, flat)):
-        _stylize(capsys, content, "--style", manner, "--out", tmp_path / "out.png", "--steps", 2)
+        run(capsys, "stylize", content, "--style", manner, "--out", tmp_path / "out.png", "--steps", 2)
         assert images.load_image(tmp_path / "out.png").isfinite().all()  # and NaN would not have been saved
 
 
@@ -383,12 +366,12 @@ def test_a_request_that_cannot_be_met_is_refused_before_the_work(capsys, tmp_pat
     arguments = [part.format(tmp=tmp_path) for part in arguments]
     if "--out" not in arguments:
         arguments += ["--out", str(tmp_path / "out.png")]
-    assert words in _complaint(capsys, *arguments)
+    assert words in complaint(capsys, "stylize", *arguments)
     assert {path.name: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_out_is_asked_for(capsys, no_work):
-    assert "--out" in _complaint(capsys, "chelsea", "--style", "ink")
+    assert "--out" in complaint(capsys, "stylize", "chelsea", "--style", "ink")
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused_before_the_work(capsys, tmp_path, no_work, monkeypatch):
@@ -396,12 +379,12 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_the_work(capsys, t
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "touch", refuse)  # a test may run as root, who may write anywhere
-    said = _complaint(capsys, "chelsea", "--style", "ink", "--out", tmp_path / "out.png")
+    said = complaint(capsys, "stylize", "chelsea", "--style", "ink", "--out", tmp_path / "out.png")
     assert "out.png cannot be written (Permission denied): save it elsewhere" in said
 
 
 def test_a_file_in_use_twice_is_allowed(capsys, tmp_path, photo):
-    _stylize(capsys, photo, "--style", photo, "--out", tmp_path / "out.png", "--steps", 1)
+    run(capsys, "stylize", photo, "--style", photo, "--out", tmp_path / "out.png", "--steps", 1)
     assert images.load_image(tmp_path / "out.png").shape == (3, 48, 64)
 
 

@@ -5,30 +5,13 @@ from itertools import pairwise
 
 import pytest
 import torch
+from answers import assert_right, cases_of, first_case, judge
 from skimage.color import rgb2yuv, yuv2rgb
 from torch import nn
 from torch.nn import functional as F
 
 from minigen import style
 from minigen.exercises import State, lesson_04
-
-
-def cases_of(exercise):
-    return pytest.mark.parametrize("case", exercise.cases().values(), ids=exercise.cases())
-
-
-def first_case(exercise):
-    return next(iter(exercise.cases().values()))
-
-
-def judge(exercise, answer):
-    return exercise.check(**{exercise.name: answer})
-
-
-def assert_right(exercise, answer):
-    result = judge(exercise, answer)
-    assert result, result.message
-
 
 # 1. Gram matrices
 

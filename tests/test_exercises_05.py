@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from answers import assert_right, cases_of, judge
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.guiders import ClassifierFreeGuidance
 from torch.testing import assert_close
@@ -15,19 +16,6 @@ from minigen.exercises import State, lesson_05
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # of diffusers, under a newer numpy
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 SCHEDULE, FLOW = diffusion.NoiseSchedule.linear(50), diffusion.RectifiedFlow()
-
-
-def cases_of(exercise):
-    return pytest.mark.parametrize("case", exercise.cases().values(), ids=exercise.cases())
-
-
-def judge(exercise, answer):
-    return exercise.check(**{exercise.name: answer})
-
-
-def assert_right(exercise, answer):
-    result = judge(exercise, answer)
-    assert result, result.message
 
 
 def normal(*shape, seed=0):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from answers import assert_right, cases_of, first_case, judge
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 from skimage.measure import block_reduce
 
@@ -18,23 +19,6 @@ from minigen.layers import Condition
 from minigen.text import Tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # of diffusers, under a newer numpy
-
-
-def cases_of(exercise):
-    return pytest.mark.parametrize("case", exercise.cases().values(), ids=exercise.cases())
-
-
-def first_case(exercise):
-    return next(iter(exercise.cases().values()))
-
-
-def judge(exercise, answer):
-    return exercise.check(**{exercise.name: answer})
-
-
-def assert_right(exercise, answer):
-    result = judge(exercise, answer)
-    assert result, result.message
 
 
 # 1. A caption as numbers

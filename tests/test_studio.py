@@ -30,8 +30,9 @@ class Painter:
         self.fails_at = None
         self.error = RuntimeError("out of memory")
 
-    def __call__(self, caption, *, guidance_scale, num_inference_steps, seed, start, strength, mask):
-        TOKENIZER([caption], max_length=32)
+    def __call__(self, captions, *, guidance_scale, num_inference_steps, seed, start, strength, mask):
+        (caption,) = captions
+        TOKENIZER(captions, max_length=32)
         options = {"guidance_scale": guidance_scale, "num_inference_steps": num_inference_steps, "seed": seed}
         self.asked.append({"caption": caption, **options, "start": start, "strength": strength, "mask": mask})
         noise = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed + len(caption)))
@@ -186,7 +187,7 @@ def test_an_interrupt_half_way_brings_the_last_picture_back_and_goes_on_to_the_k
 )
 def test_what_is_no_picture_is_told(drawn, images, said):
     states = [] if images is None else [SimpleNamespace(step=1, num_steps=1, images=images)]
-    drawn.paint_steps = lambda caption, **options: iter(states)
+    drawn.paint_steps = lambda captions, **options: iter(states)
     before = drawn.picture
     drawn.draw()
     assert said in drawn.message
@@ -243,7 +244,7 @@ def test_a_painter_that_changes_its_start_in_place_changes_no_history(drawn, pai
     kept = drawn.picture.clone()
     drawn.use_as_start(1)
 
-    def careless(caption, *, start, **options):
+    def careless(captions, *, start, **options):
         yield SimpleNamespace(step=1, num_steps=1, images=start.mul_(0)[None])
 
     drawn.paint_steps = careless
@@ -468,9 +469,9 @@ def test_no_menu_is_blank_and_noise_alone_can_be_chosen_again(view, drawn):
 def test_the_button_is_off_while_drawing_so_that_presses_do_not_queue(view, drawn, painter):
     heard = []
 
-    def paint(caption, **options):
+    def paint(captions, **options):
         heard.append(view.button.disabled)
-        yield from painter(caption, **options)
+        yield from painter(captions, **options)
 
     drawn.paint_steps = paint
     view.button.click()

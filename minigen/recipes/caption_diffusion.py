@@ -4,8 +4,6 @@
 """
 
 import itertools
-import statistics
-import time
 from collections.abc import Iterator
 
 import torch
@@ -16,15 +14,9 @@ from minigen.data import EmojiScenes
 from minigen.denoiser import Denoiser
 from minigen.diffusion import RectifiedFlow, diffusion_loss
 from minigen.images import to_signed
-from minigen.metrics import (
-    Adherence,
-    caption_adherence,
-    collect_features,
-    collect_logits,
-    fidelity,
-    nearest_neighbours,
-)
+from minigen.metrics import caption_adherence, collect_features, collect_logits, fidelity, nearest_neighbours
 from minigen.painter import Painter
+from minigen.recipes.benchmarks import seconds_for
 from minigen.recipes.frame import Options, Recipe, Training, main, muon_adamw
 from minigen.text import TextEncoder, Tokenizer, Tokens
 from minigen.training import EMA, make_accelerator, make_step
@@ -57,7 +49,7 @@ class Encoded:
 
 
 def latents_and_captions(scenes: Encoded, options: Options, start: int) -> Iterator[tuple[Tensor, Tokens]]:
-    """Endless batches of latents with the tokens of their captions, half of them in each language."""
+    """Endless batches of latents with the tokens of their captions, each in one of the two languages."""
     accelerator = make_accelerator()
     share = options.batch_size // accelerator.num_processes
     mine = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
@@ -112,26 +104,22 @@ def measure(model: nn.ModuleDict, count: int = 1000) -> dict[str, float]:
     device = runtime.pick_device()
     judge, examiner = (pretrained.load(name).to(device) for name in ("judge", "examiner"))
     painter = Painter(**model, codec=pretrained.load("codec").to(device))
-    metrics: dict[str, float] = {}
+    metrics = {}
     for language, ending in zip(LANGUAGES, ("", "_zh"), strict=True):
-        found: dict[str, Adherence] = {}
-        for split in ("test", "held_out"):
+        for split, told in (("held_out", "held_out"), ("test", "seen")):
             dataset = EmojiScenes(split, language=language)
             images = draw(painter, dataset.captions(range(count)))
             labels = dataset.truth(range(count))
-            found[split] = caption_adherence(collect_logits(examiner, images, count, device=device)[0], labels)
-            metrics[f"everything_{'seen' if split == 'test' else split}{ending}"] = found[split].everything.value
-            metrics[f"objects_{'seen' if split == 'test' else split}{ending}"] = found[split].objects.value
+            found = caption_adherence(collect_logits(examiner, images, count, device=device)[0], labels)
+            metrics[f"everything_{told}{ending}"] = found.everything.value
+            metrics[f"objects_{told}{ending}"] = found.objects.value
             if (language, split) == ("en", "test"):
                 drawn = collect_features(judge.features, images, count, device=device)
-        metrics |= {
-            f"{name}{ending}": getattr(found["test"], name).value for name in ("relation", "size", "background")
-        }
-        metrics[f"refused{ending}"] = found["test"].refused.value
+        for name in ("relation", "size", "background", "refused"):  # of the seen combinations, which came last
+            metrics[f"{name}{ending}"] = getattr(found, name).value
     real = collect_features(judge.features, EmojiScenes("test"), 2 * count, device=device)
     near = fidelity(real[count:], drawn, real[:count])  # not against the scenes whose captions were drawn
     trained_on = collect_features(judge.features, EmojiScenes("train"), 10 * count, device=device)
-    four = draw_four_again(painter)
     return metrics | {
         "frechet_distance": near.distance,
         "frechet_distance_of_real": near.floor_distance,
@@ -139,19 +127,9 @@ def measure(model: nn.ModuleDict, count: int = 1000) -> dict[str, float]:
         "recall": near.recall,
         "to_nearest_training_scene": nearest_neighbours(drawn, trained_on).distances.median().item(),
         "to_nearest_training_scene_of_real": nearest_neighbours(real[:count], trained_on).distances.median().item(),
-        "seconds_for_four": four,
+        "seconds_for_four": seconds_for(lambda: draw(painter, EmojiScenes("test").captions([0] * 4)), 3),
         "count": count,
     }
-
-
-def draw_four_again(painter: Painter, repetitions: int = 3) -> float:
-    """The median of the seconds that four pictures of one caption take."""
-    times = []
-    for _ in range(repetitions):
-        begun = time.perf_counter()
-        draw(painter, EmojiScenes("test").captions([0] * 4))
-        times.append(time.perf_counter() - begun)
-    return statistics.median(times)
 
 
 RECIPE = Recipe(

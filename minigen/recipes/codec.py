@@ -10,8 +10,8 @@ from minigen import runtime
 from minigen.data import EmojiScenes, batches
 from minigen.images import to_signed, to_unit
 from minigen.metrics import psnr
-from minigen.recipes.frame import Options, Recipe, Training, main, one_cycle
-from minigen.training import EMA, make_accelerator, make_step
+from minigen.recipes.frame import Options, Recipe, Training, main, my_share, one_cycle
+from minigen.training import EMA, make_step
 from minigen.vae import Codec, vae_loss
 
 SIZE = 64
@@ -20,17 +20,7 @@ SIGMA = 0.03  # how exact a pixel should be, in [-1,1]; smaller spends more nats
 
 def pictures(options: Options, start: int) -> Iterator[Tensor]:
     """Endless batches of scenes in [-1,1]."""
-    accelerator = make_accelerator()
-    stream = batches(
-        EmojiScenes("train", size=SIZE),
-        options.batch_size,
-        seed=options.seed,
-        start=start,
-        device=accelerator.device,
-        process=accelerator.process_index,
-        num_processes=accelerator.num_processes,
-    )
-    for batch in stream:
+    for batch in batches(EmojiScenes("train", size=SIZE), options.batch_size, **my_share(options, start)):
         yield to_signed(batch.images).contiguous(memory_format=torch.channels_last)
 
 

@@ -13,9 +13,9 @@ from minigen.denoiser import ClassEncoder, Denoiser
 from minigen.diffusion import RectifiedFlow, diffusion_loss
 from minigen.images import to_signed
 from minigen.painter import Painter
-from minigen.recipes.frame import Options, Recipe, Training, main, muon_adamw
+from minigen.recipes.frame import Options, Recipe, Training, main, muon_adamw, my_share
 from minigen.recipes.gan import NUM_CLASSES, grade
-from minigen.training import EMA, make_accelerator, make_step
+from minigen.training import EMA, make_step
 
 SIZE = 32
 DROPPED = 0.1  # the share of classes that are left out, for guidance
@@ -30,17 +30,7 @@ def make_model() -> nn.ModuleDict:
 
 def pictures_and_objects(options: Options, start: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless batches of portraits in [-1,1] with the index of their object."""
-    accelerator = make_accelerator()
-    stream = batches(
-        EmojiPortraits("train", size=SIZE),
-        options.batch_size,
-        seed=options.seed,
-        start=start,
-        device=accelerator.device,
-        process=accelerator.process_index,
-        num_processes=accelerator.num_processes,
-    )
-    for batch in stream:
+    for batch in batches(EmojiPortraits("train", size=SIZE), options.batch_size, **my_share(options, start)):
         yield to_signed(batch.images).contiguous(memory_format=torch.channels_last), batch.labels["object"]
 
 

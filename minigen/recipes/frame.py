@@ -56,6 +56,18 @@ class Recipe(NamedTuple):
     parts: int = 1  # that every process's share of a batch must divide into
 
 
+def my_share(options: Options, start: int) -> dict[str, Any]:
+    """What `data.batches` is told, so that this process gets its share of each batch from number `start` on."""
+    accelerator = make_accelerator()
+    return {
+        "seed": options.seed,
+        "start": start,
+        "device": accelerator.device,
+        "process": accelerator.process_index,
+        "num_processes": accelerator.num_processes,
+    }
+
+
 def one_cycle(optimizer: Optimizer, peak: float, num_steps: int, *, warm_up: float) -> LRScheduler:
     """A learning rate that rises to its peak over `warm_up` updates and then falls to nearly zero, both on a cosine."""
     share = warm_up / num_steps if warm_up > 1 else 0.0  # OneCycleLR divides by what is left of the first phase

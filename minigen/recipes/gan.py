@@ -10,25 +10,15 @@ from minigen.data import EmojiPortraits, grouped_batches
 from minigen.gan import Discriminator, GanStep, Generator
 from minigen.images import to_signed, to_unit
 from minigen.metrics import collect_features, collect_logits, coverage, fidelity
-from minigen.recipes.frame import Options, Recipe, Training, main
-from minigen.training import EMA, make_accelerator
+from minigen.recipes.frame import Options, Recipe, Training, main, my_share
+from minigen.training import EMA
 
 NUM_CLASSES = len(EmojiPortraits.questions["object"])
 
 
 def pictures_and_objects(options: Options, start: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless batches of portraits in [-1,1] with the index of their object, four of an object at a time."""
-    accelerator = make_accelerator()
-    stream = grouped_batches(
-        EmojiPortraits("train"),
-        options.batch_size,
-        "object",
-        seed=options.seed,
-        start=start,
-        device=accelerator.device,
-        process=accelerator.process_index,
-        num_processes=accelerator.num_processes,
-    )
+    stream = grouped_batches(EmojiPortraits("train"), options.batch_size, "object", **my_share(options, start))
     for batch in stream:
         yield to_signed(batch.images).to(memory_format=torch.channels_last), batch.labels["object"]
 

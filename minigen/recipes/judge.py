@@ -14,8 +14,8 @@ from minigen.classifier import Classifier, classification_loss
 from minigen.data import Batch, EmojiPortraits, EmojiScenes, batches
 from minigen.images import to_signed
 from minigen.metrics import collect_logits, correct_answers
-from minigen.recipes.frame import Options, Recipe, Training, main, one_cycle
-from minigen.training import make_accelerator, make_step
+from minigen.recipes.frame import Options, Recipe, Training, main, my_share, one_cycle
+from minigen.training import make_step
 
 SIZE = 64
 LEFT_OUT = -100  # a label that the loss passes over
@@ -23,9 +23,7 @@ LEFT_OUT = -100  # a label that the loss passes over
 
 def scenes_and_portraits(options: Options, start: int) -> Iterator[Batch]:
     """Endless batches: half of them scenes, the other half portraits, of which again half were made at 32x32."""
-    accelerator = make_accelerator()
-    each = {"seed": options.seed, "start": start, "device": accelerator.device}
-    each |= {"process": accelerator.process_index, "num_processes": accelerator.num_processes}
+    each = my_share(options, start)
     half, quarter = options.batch_size // 2, options.batch_size // 4
     streams = (
         batches(EmojiScenes("train", size=SIZE), half, **each),

@@ -10,7 +10,7 @@ from torch.optim import AdamW, Muon, Optimizer
 
 
 class MuonAdamW(Optimizer):
-    """torch's own Muon and AdamW, stepping together: a transformer learns in about half as many updates.
+    """torch's own Muon and AdamW, stepping together.
 
     `param_groups` are those of both, so a scheduler moves both learning rates.
     """
@@ -22,10 +22,9 @@ class MuonAdamW(Optimizer):
         *,
         lr: float,  # of AdamW
         lr_matrices: float,
-        weight_decay: float = 0.01,
     ):
-        muon = Muon(matrices, lr=lr_matrices, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
-        adamw = AdamW(others, lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
+        muon = Muon(matrices, lr=lr_matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+        adamw = AdamW(others, lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
         self.parts = (muon, adamw)
         super().__init__([*muon.param_groups, *adamw.param_groups], {})
         self._share_groups()

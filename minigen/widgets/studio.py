@@ -58,10 +58,10 @@ def studio(
 ) -> "Studio":
     """A studio that draws with `paint_steps`, for the end of a cell; it draws `caption` at once.
 
-    `paint_steps(caption, *, guidance_scale, num_inference_steps, seed, start, strength, mask)` yields states with
-    `step`, `num_steps` and `images` [1,3,H,W] in [0,1]; it is given one caption, `start` [3,size,size] in [0,1] or
-    None, and `mask` [1,size,size], 1 where to draw, or None for everywhere. For a painter of captions:
-    `lambda caption, **options: painter.paint_steps([caption], **options)`, with `size=painter.size`.
+    `paint_steps(captions, *, guidance_scale, num_inference_steps, seed, start, strength, mask)` yields states with
+    `step`, `num_steps` and `images` [1,3,H,W] in [0,1]; it is given one caption in a list, `start` [3,size,size] in
+    [0,1] or None, and `mask` [1,size,size], 1 where to draw, or None for everywhere. A painter of captions has it:
+    `studio(painter.paint_steps, size=painter.size)`.
     `styles` are functions by name, each picture [3,H,W] -> picture, both in [0,1]; it may change the size.
 
     An error of the first drawing is raised; a later one is told in the studio, where the last picture stays. Where
@@ -131,7 +131,7 @@ class Studio:
         def steps() -> Drawing:
             self._show(message="Drawing …")
             picture = None
-            for state in self.paint_steps(settings["caption"], **self._options(settings)):
+            for state in self.paint_steps([settings["caption"]], **self._options(settings)):
                 picture = _checked(state.images[0])
                 self._show(picture, f"Drawing: step {state.step} of {state.num_steps} …")
             if picture is None:
