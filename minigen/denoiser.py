@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minigen.layers import Condition, Conditioner
+from minigen.layers import Condition, Conditioner, SquaredReLU, attend, into_heads
 
 
 class ClassEncoder(Conditioner):
@@ -34,25 +34,6 @@ class ClassEncoder(Conditioner):
         return Condition(self.embed(labels)[:, None], torch.ones_like(labels, dtype=torch.bool)[:, None])
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """softmax(q k^T / sqrt(d)) v: each query's mean of v, weighted by how well the keys answer it, and the weights.
-
-    q [N,heads,L,d], k and v [N,heads,M,d], mask [N,M] bool: where a key may be looked at
-    -> [N,heads,L,d] and the weights [N,heads,L,M], which sum to 1 over M.
-    """
-    scores = q @ k.mT / math.sqrt(q.shape[-1])  # [N,heads,L,M]
-    if mask is not None:
-        scores = scores.masked_fill(~mask[:, None, None], -torch.inf)
-    weights = scores.softmax(dim=-1)
-    # Written out, as F.scaled_dot_product_attention keeps its weights to itself, and is slow to train on a CPU
-    return weights.to(v.dtype) @ v, weights
-
-
-def into_heads(x: Tensor, num_heads: int) -> Tensor:
-    """[N,L,D] -> [N,heads,L,D/heads]"""
-    return x.unflatten(2, (num_heads, -1)).transpose(1, 2)
-
-
 class DenoiserBlock(nn.Module):
     """Places look at one another, then at the condition, then each thinks for itself: h [N,L,D] -> h.
 
@@ -70,7 +51,7 @@ class DenoiserBlock(nn.Module):
         self.cross_out = nn.Linear(width, width)
         nn.init.zeros_(self.cross_out.weight)
         self.norm3 = nn.LayerNorm(width, elementwise_affine=False)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), SquaredReLU(), nn.Linear(4 * width, width))
 
     def forward(self, h: Tensor, modulation: Tensor, cond: Condition) -> tuple[Tensor, Tensor]:
         """Also returns the weights of cross-attention, [N,heads,L,tokens]."""
@@ -108,13 +89,19 @@ class ConvBlock(nn.Module):
         return x + self.conv2(F.silu(h))
 
 
-def sinusoids(t: Tensor, width: int) -> Tensor:
-    """t [N] as cosines and sines of falling frequency, [N,width]: steps 0 to T - 1, or real times in thousandths."""
+def sinusoids(t: Tensor, width: int, *, span: float = 10_000) -> Tensor:
+    """t [N] as cosines and sines of falling frequency, 1 to 1/span, [N,width]: steps, or real times in thousandths."""
     if t.is_floating_point():
         t = 1000 * t
-    frequencies = torch.exp(-math.log(10_000) * torch.arange(width // 2, device=t.device) / (width // 2))
+    frequencies = torch.exp(-math.log(span) * torch.arange(width // 2, device=t.device) / (width // 2))
     angles = t[:, None].float() * frequencies  # [N,width/2]
     return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+def grid_of_sinusoids(side: int, width: int) -> Tensor:
+    """Where the places of a square grid are, row after row: sinusoids of their row and column, [side²,width]."""
+    along = sinusoids(torch.arange(side), width // 2, span=100)  # [side,width/2]
+    return torch.cat([along[:, None].expand(-1, side, -1), along.expand(side, -1, -1)], dim=2).flatten(0, 1)
 
 
 class Denoiser(nn.Module):
@@ -131,7 +118,7 @@ class Denoiser(nn.Module):
         size: int = 8,
         width: int = 192,
         depth: int = 5,
-        num_heads: int = 6,
+        num_heads: int = 3,
         cond_width: int = 128,  # of the condition's tokens
         ends: Sequence[int] = (),  # channels of the convolutions, the finest first
     ):
@@ -160,7 +147,8 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.out_of.bias)
 
         side = size // 2 ** len(ends)
-        self.places = nn.Parameter(0.02 * torch.randn(1, side * side, width))
+        # Learnt, but from sinusoids on: begun as small noise, it takes most of a short training to tell places apart
+        self.places = nn.Parameter(grid_of_sinusoids(side, width)[None])
         self.time = nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width))
         self.summary = nn.Linear(cond_width, width)  # of the condition as a whole
         self.modulation = nn.Linear(width, 6 * width)

@@ -1,5 +1,6 @@
 """The few network blocks that more than one model shares."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -37,6 +38,32 @@ def append_coordinates(x: Tensor) -> Tensor:
     rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype).view(1, 1, height, 1)
     columns = torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype).view(1, 1, 1, width)
     return torch.cat([x, rows.expand(n, 1, height, width), columns.expand(n, 1, height, width)], dim=1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """softmax(q k^T / sqrt(d)) v: each query's mean of v, weighted by how well the keys answer it, and the weights.
+
+    q [N,heads,L,d], k and v [N,heads,M,d], mask [N,M] bool: where a key may be looked at
+    -> [N,heads,L,d] and the weights [N,heads,L,M], which sum to 1 over M.
+    """
+    scores = q @ k.mT / math.sqrt(q.shape[-1])  # [N,heads,L,M]
+    if mask is not None:
+        scores = scores.masked_fill(~mask[:, None, None], -torch.inf)
+    weights = scores.softmax(dim=-1)
+    # Written out, as F.scaled_dot_product_attention keeps its weights to itself, and is slow to train on a CPU
+    return weights.to(v.dtype) @ v, weights
+
+
+def into_heads(x: Tensor, num_heads: int) -> Tensor:
+    """[N,L,D] -> [N,heads,L,D/heads]"""
+    return x.unflatten(2, (num_heads, -1)).transpose(1, 2)
+
+
+class SquaredReLU(nn.Module):
+    """max(x, 0) squared (So et al., 2021, arXiv:2109.08668): as good as GELU, and far cheaper on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x).square()
 
 
 class Condition(NamedTuple):

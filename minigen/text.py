@@ -11,10 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minigen.layers import Condition, Conditioner
+from minigen.layers import Condition, Conditioner, SquaredReLU, attend, into_heads
 
 # A token is one character of Chinese or Japanese, a run of other letters and digits, or a symbol that is no punctuation
 _IDEOGRAM = r"\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -146,11 +145,10 @@ class TextBlock(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), SquaredReLU(), nn.Linear(4 * width, width))
 
     def forward(self, h: Tensor, mask: Tensor) -> Tensor:
-        qkv = self.qkv(self.norm1(h)).unflatten(2, (3, self.num_heads, -1))  # [N,L,3,heads,D/heads]
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # [N,heads,L,D/heads] each
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])  # filling is not looked at
+        q, k, v = (into_heads(part, self.num_heads) for part in self.qkv(self.norm1(h)).chunk(3, dim=2))
+        seen, _ = attend(q, k, v, mask)  # filling is not looked at
         h = h + self.out(seen.transpose(1, 2).flatten(2))
         return h + self.mlp(self.norm2(h))

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from minigen.denoiser import ClassEncoder, Denoiser, attend, sinusoids
+from minigen.denoiser import ClassEncoder, Denoiser, grid_of_sinusoids, sinusoids
 from minigen.diffusion import RectifiedFlow, diffusion_loss
-from minigen.layers import Condition
+from minigen.layers import Condition, attend
 
 SHAPES = {"latents": {"channels": 4, "size": 8}, "pixels": {"channels": 3, "size": 16, "ends": (8, 16)}}
 each_shape = pytest.mark.parametrize("kind", SHAPES)
@@ -126,6 +126,18 @@ def test_places_are_told_apart():
     assert not torch.allclose(model(x_t.flip(3), t, cond).flip(3), model(x_t, t, cond), atol=1e-3)
 
 
+def test_a_denoiser_begins_knowing_its_rows_and_columns():
+    """Rows differ from columns, every place from every other, and neighbours are more alike than strangers."""
+    places = grid_of_sinusoids(8, 24)
+    assert torch.equal(a_denoiser().places[0], grid_of_sinusoids(8, a_denoiser().config["width"]))
+    rows, columns = places.view(8, 8, 24).split(12, dim=2)
+    assert torch.equal(rows, rows[:, :1].expand_as(rows)) and torch.equal(columns, columns[:1].expand_as(columns))
+    assert torch.equal(rows[:, 0], columns[0])
+    apart = torch.cdist(places, places)
+    assert apart[~torch.eye(64, dtype=torch.bool)].min() > 0.5
+    assert apart[0, 1] < apart[0, 2] < apart[0, 4] and apart[0, 8] < apart[0, 16] < apart[0, 32]
+
+
 def test_every_parameter_learns():
     model, (x_t, _, cond) = a_denoiser("pixels"), some_input("pixels")
     diffusion_loss(model, RectifiedFlow(), x_t, cond, prediction_type="v", generator=gen(4)).backward()
@@ -178,6 +190,11 @@ def test_times_are_told_in_thousandths_or_in_steps():
     close(sinusoids(torch.tensor([0.0, 0.25, 1.0]), 16), sinusoids(torch.tensor([0, 250, 1000]), 16))
     assert sinusoids(torch.arange(3), 16).shape == (3, 16)
     close(sinusoids(torch.tensor([0]), 6), torch.tensor([[1.0, 1, 1, 0, 0, 0]]))
+
+
+def test_waves_slow_down_towards_their_span():
+    angles = torch.tensor([7.0, 0.7])
+    close(sinusoids(torch.tensor([7]), 4, span=100), torch.cat([angles.cos(), angles.sin()])[None])
 
 
 def test_all_times_differ():

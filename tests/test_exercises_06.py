@@ -12,10 +12,10 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2
 from skimage.measure import block_reduce
 
 from minigen import data, metrics
-from minigen.denoiser import ClassEncoder, attend
+from minigen.denoiser import ClassEncoder
 from minigen.diffusion import RectifiedFlow, guided, sample_steps
 from minigen.exercises import State, lesson_06
-from minigen.layers import Condition
+from minigen.layers import Condition, attend
 from minigen.text import Tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # of diffusers, under a newer numpy

@@ -18,12 +18,13 @@ from torch.testing import assert_close
 from minigen import pretrained
 from minigen.classifier import Classifier
 from minigen.data import Batch, EmojiPortraits, EmojiScenes, PhotoCrops, batches, paintings
+from minigen.denoiser import Denoiser
 from minigen.gan import Generator
 from minigen.images import to_signed
 from minigen.metrics import psnr
 from minigen.recipes import caption_diffusion, codec, diffusion, examiner, fast_style, frame, gan, judge
 from minigen.recipes.caption_diffusion import Encoded
-from minigen.text import split
+from minigen.text import TextEncoder, split
 from minigen.training import load_checkpoint, make_step
 
 EXACT = {"rtol": 0, "atol": 0}
@@ -343,6 +344,23 @@ def test_one_cycle_rises_to_its_peak_and_falls_to_nearly_nothing(num_steps, warm
     peak = warm_up - 1
     assert rates[peak] == pytest.approx(0.3) and rates[-1] < 1e-4
     assert rates[: peak + 1] == sorted(rates[: peak + 1]) and rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+def test_muon_has_the_matrices_of_both_transformers_and_adamw_all_else():
+    """And every parameter is in one of them once. Classes are read without a transformer."""
+    encoder, denoiser = TextEncoder(words=["cat"], depth=1), Denoiser(depth=1)
+    model = torch.nn.ModuleDict({"encoder": encoder, "denoiser": denoiser})
+    muon, adamw = frame.muon_adamw(model, 10)[0].parts
+    names = {id(p): name for name, p in model.named_parameters()}
+    of_muon, of_adamw = (
+        [names[id(p)] for group in part.param_groups for p in group["params"]] for part in (muon, adamw)
+    )
+    assert sorted(of_muon + of_adamw) == sorted(names.values())
+    assert {name.split(".")[0] for name in of_muon} == {"encoder", "denoiser"}
+    assert set(of_muon) == {name for name, p in model.named_parameters() if ".blocks." in name and p.ndim == 2} - {
+        "denoiser.blocks.0.modulation"  # a table of six vectors
+    }
+    assert frame.muon_adamw(diffusion.make_model(), 10)[0].parts[0].param_groups[0]["params"]
 
 
 def test_measuring_loads_what_is_shipped_and_prints_one_object_last(tmp_path, monkeypatch, capsys):

@@ -80,7 +80,7 @@ def set_up(options: Options) -> Training:
     """Muon with AdamW, a short warm-up, and a learning rate that falls to nearly zero."""
     scenes = Encoded(pretrained.load("codec"), NUM_SCENES, device=make_accelerator().device)
     model = nn.ModuleDict({"encoder": TextEncoder(words=scenes.words), "denoiser": Denoiser()})
-    optimizer, scheduler = muon_adamw(model, model["denoiser"].blocks, options.num_steps)
+    optimizer, scheduler = muon_adamw(model, options.num_steps)
     ema = EMA(model, decay=0.999)
     return Training(
         step=make_step(model, loss_fn, optimizer, scheduler=scheduler, ema=ema, max_grad_norm=1.0),

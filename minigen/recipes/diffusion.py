@@ -24,7 +24,7 @@ GUIDANCE_SCALE = 1.5  # that the pictures are measured at
 
 def make_model() -> nn.ModuleDict:
     """The classes' encoder and the denoiser on pixels, with convolutions on both ends."""
-    denoiser = Denoiser(channels=3, size=SIZE, width=128, depth=3, num_heads=4, ends=(32, 64))
+    denoiser = Denoiser(channels=3, size=SIZE, width=128, depth=3, num_heads=2, ends=(32, 64))
     return nn.ModuleDict({"encoder": ClassEncoder(num_classes=NUM_CLASSES), "denoiser": denoiser})
 
 
@@ -45,7 +45,7 @@ def loss_fn(model: nn.ModuleDict, batch: tuple[Tensor, Tensor]) -> Tensor:
 def set_up(options: Options) -> Training:
     """Muon with AdamW, a short warm-up, and a learning rate that falls to nearly zero."""
     model = make_model().to(memory_format=torch.channels_last)
-    optimizer, scheduler = muon_adamw(model, model["denoiser"].blocks, options.num_steps)
+    optimizer, scheduler = muon_adamw(model, options.num_steps)
     ema = EMA(model, decay=0.999)
     return Training(
         step=make_step(model, loss_fn, optimizer, scheduler=scheduler, ema=ema, max_grad_norm=1.0),
@@ -72,7 +72,7 @@ RECIPE = Recipe(
     name="diffusion",
     about="Draws any of forty objects, large and in the middle, at 32x32, out of noise; the class is an input.",
     data="EmojiPortraits, split train",
-    options=Options(num_steps=12_000, batch_size=64, seed=0),
+    options=Options(num_steps=12_000, batch_size=32, seed=0),
     set_up=set_up,
     measure=measure,
 )

@@ -74,18 +74,26 @@ def one_cycle(optimizer: Optimizer, peak: float, num_steps: int, *, warm_up: flo
     return OneCycleLR(optimizer, peak, total_steps=num_steps, pct_start=share)
 
 
-def muon_adamw(model: nn.Module, blocks: nn.Module, num_steps: int) -> tuple[Optimizer, LRScheduler]:
-    """Muon for the matrices in `blocks`, AdamW for the rest of the model; both rates warm up, then fall on a cosine."""
-    matrices = matrices_of(blocks)
+def muon_adamw(model: nn.ModuleDict, num_steps: int) -> tuple[Optimizer, LRScheduler]:
+    """Muon for the matrices in the model's transformers, AdamW for the rest; both rates warm up, then fall on a cosine.
+
+    model: a denoiser and the encoder of its conditions.
+    """
+    matrices = [matrix for part in model.values() for matrix in matrices_of(getattr(part, "blocks", nn.ModuleList()))]
     others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
-    optimizer = MuonAdamW(matrices, others, lr=1e-3, lr_matrices=3e-3)
+    optimizer = MuonAdamW(matrices, others, lr=4e-3, lr_matrices=8e-3)
+    return optimizer, warm_up_and_fall(optimizer, num_steps)
+
+
+def warm_up_and_fall(optimizer: Optimizer, num_steps: int) -> LRScheduler:
+    """A factor for all learning rates: rises over the first 100 updates, then falls on a cosine to a hundredth."""
     warm_up = min(100, num_steps / 2)
 
     def rate(update: int) -> float:
         falling = 0.5 + 0.5 * math.cos(math.pi * update / num_steps)
         return min(1.0, (update + 1) / warm_up) * max(falling, 0.01)
 
-    return optimizer, LambdaLR(optimizer, rate)
+    return LambdaLR(optimizer, rate)
 
 
 def main(recipe: Recipe, arguments: list[str] | None = None) -> None:

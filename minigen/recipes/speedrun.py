@@ -1,0 +1,145 @@
+"""A speedrun of lesson 06's model: what the same seconds of training reach, each time with one thing done otherwise.
+
+`python -m minigen.recipes.speedrun --seconds 300` prints a row of a table for each way.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from minigen import pretrained, runtime
+from minigen.data import EmojiScenes
+from minigen.denoiser import Denoiser
+from minigen.diffusion import RectifiedFlow, diffusion_loss
+from minigen.images import to_signed
+from minigen.layers import SquaredReLU
+from minigen.metrics import caption_adherence, collect_features, collect_logits, fidelity
+from minigen.painter import Painter
+from minigen.recipes.caption_diffusion import Encoded, draw, latents_and_captions, loss_fn
+from minigen.recipes.frame import Options, muon_adamw, warm_up_and_fall
+from minigen.text import TextEncoder
+from minigen.training import EMA, fit, make_step
+
+NUM_SCENES = 20_000  # to train on
+COUNT = 300  # pictures to measure
+NEW = 2000  # scenes for the loss
+
+
+def adamw(model: nn.ModuleDict, num_steps: int) -> tuple:
+    """AdamW for every parameter, at the rate at which it does best here."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
+    return optimizer, warm_up_and_fall(optimizer, num_steps)
+
+
+def with_gelu(model: nn.ModuleDict) -> None:
+    """GELU wherever there is a squared ReLU."""
+    for part in list(model.modules()):
+        for name, child in part.named_children():
+            if isinstance(child, SquaredReLU):
+                setattr(part, name, nn.GELU(approximate="tanh"))
+
+
+def places_as_noise(model: nn.ModuleDict) -> None:
+    """Nobody tells the places where they are: they have to find out."""
+    nn.init.normal_(model["denoiser"].places, std=0.02)
+
+
+def nothing(model: nn.ModuleDict) -> None:
+    """As it is."""
+
+
+class Way(NamedTuple):
+    """One way to spend the seconds."""
+
+    denoiser: dict = {}  # what is not the default of `Denoiser`
+    change: Callable[[nn.ModuleDict], None] = nothing
+    optimizer: Callable[[nn.ModuleDict, int], tuple] = muon_adamw
+    batch_size: int = 64
+
+
+WAYS = {
+    "as the recipe does it": Way(),
+    "AdamW for all": Way(optimizer=adamw),
+    "places begin as small noise": Way(change=places_as_noise),
+    "GELU": Way(change=with_gelu),
+    "6 heads": Way({"num_heads": 6}),
+    "wide and shallow: width 256, depth 3": Way({"width": 256, "depth": 3, "num_heads": 4}),
+    "16 places of 2x2 latents: width 256": Way({"width": 256, "num_heads": 4, "ends": (64,)}),
+    "batches of 32": Way(batch_size=32),
+    "batches of 128": Way(batch_size=128),
+}
+
+
+def train(way: Way, scenes: Encoded, seconds: float, *, seed: int = 0) -> tuple[nn.ModuleDict, int]:
+    """The network after so many seconds, and how many pictures it has seen by then."""
+    device = runtime.pick_device()
+
+    def run(num_steps: int) -> tuple[nn.ModuleDict, float]:
+        torch.manual_seed(seed)
+        model = nn.ModuleDict({"encoder": TextEncoder(words=scenes.words), "denoiser": Denoiser(**way.denoiser)})
+        way.change(model)
+        model.to(device)
+        optimizer, scheduler = way.optimizer(model, num_steps)
+        average = EMA(model, decay=0.999)
+        step = make_step(model, loss_fn, optimizer, scheduler=scheduler, ema=average, max_grad_norm=1.0)
+        stream = latents_and_captions(scenes, Options(num_steps, way.batch_size, seed), 0)
+        begun = time.perf_counter()
+        fit(step, stream, num_steps=num_steps)
+        return average.model, time.perf_counter() - begun
+
+    run(3)  # to warm up
+    num_steps = max(1, round(20 * seconds / run(20)[1]))  # the schedule has to know where it ends
+    return run(num_steps)[0], num_steps * way.batch_size
+
+
+@torch.no_grad()
+def measure(model: nn.ModuleDict, count: int) -> dict[str, float]:
+    """The loss of new scenes, and what examiner and judge say of pictures of seen combinations."""
+    device = runtime.pick_device()
+    judge, examiner, codec = (pretrained.load(name).to(device) for name in ("judge", "examiner", "codec"))
+    test = EmojiScenes("test")
+    losses, same = [], torch.Generator().manual_seed(0)
+    for rows in torch.arange(NEW).split(250):
+        x0 = codec.encode(to_signed(test.take(rows).images.to(device))).mean
+        cond = model["encoder"].read(test.captions(rows))
+        denoiser = model["denoiser"]
+        losses.append(diffusion_loss(denoiser, RectifiedFlow(), x0, cond, prediction_type="v", generator=same).item())
+    images = draw(Painter(**model, codec=codec), test.captions(range(count)))
+    found = caption_adherence(collect_logits(examiner, images, count, device=device)[0], test.truth(range(count)))
+    real = collect_features(judge.features, test, 2 * count, device=device)
+    near = fidelity(real[count:], collect_features(judge.features, images, count, device=device), real[:count])
+    return {
+        "loss": sum(losses) / len(losses),
+        "objects": found.objects.value,
+        "relation": found.relation.value,
+        "background": found.background.value,
+        "frechet_distance": near.distance,
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m minigen.recipes.speedrun", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=300, help="of training, for each way")
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help="some of the ways")
+    options = parser.parse_args(arguments)
+    scenes = Encoded(pretrained.load("codec"), NUM_SCENES, device=runtime.pick_device())
+    print("| way | parameters | pictures | loss | objects | relation | background | Fréchet distance |")
+    print("|---|" + "---:|" * 7)
+    for name in options.only:
+        model, pictures = train(WAYS[name], scenes, options.seconds)
+        row = measure(model, COUNT)
+        size = sum(p.numel() for p in model.parameters())
+        print(
+            f"| {name} | {size:,} | {pictures:,} | {row['loss']:.4f} | {row['objects']:.1%} | {row['relation']:.1%} "
+            f"| {row['background']:.1%} | {row['frechet_distance']:.2f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
