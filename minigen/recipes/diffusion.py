@@ -19,7 +19,7 @@ from minigen.training import EMA, make_step
 
 SIZE = 32
 DROPPED = 0.1  # the share of classes that are left out, for guidance
-GUIDANCE_SCALE = 1.5  # that the pictures are measured at
+GUIDANCE_SCALE = 1.25  # that the pictures are measured at
 
 
 def make_model() -> nn.ModuleDict:
