@@ -56,6 +56,11 @@ class Painter:
         """Width and height of its pictures, in pixels."""
         return self.denoiser.size * (8 if self.codec else 1)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its parts are, and the pictures that it paints."""
+        return next(self.denoiser.parameters()).device
+
     def noise(self, seeds: Sequence[int]) -> Tensor:
         """Noise for one picture a seed, [N,C,h,w] on the CPU, to be kept, mixed and given to `paint`."""
         shape = (self.denoiser.channels, self.denoiser.size, self.denoiser.size)

@@ -93,7 +93,8 @@ def set_up(options: Options) -> Training:
 def draw(painter: Painter, captions: list[str], **options) -> Tensor:
     """One picture a caption, [N,3,64,64] in [0,1] on the CPU, a hundred at a time; picture k from seed k."""
     parts = [captions[k : k + 100] for k in range(0, len(captions), 100)]
-    return torch.cat([painter.paint(part, seed=100 * k, **options).cpu() for k, part in enumerate(parts)])
+    with runtime.autocast(painter.device):
+        return torch.cat([painter.paint(part, seed=100 * k, **options).float().cpu() for k, part in enumerate(parts)])
 
 
 def measure(model: nn.ModuleDict, count: int = 1000) -> dict[str, float]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from minigen import runtime
 from minigen.data import EmojiPortraits, batches
 from minigen.denoiser import ClassEncoder, Denoiser
 from minigen.diffusion import RectifiedFlow, diffusion_loss
@@ -59,8 +60,9 @@ def draw(painter: Painter, count: int, **options) -> tuple[Tensor, Tensor]:
     """`count` pictures [count,3,32,32] in [0,1] on the CPU, the objects asked for in turn, and the objects [count]."""
     asked = torch.arange(count) % NUM_CLASSES
     options = {"guidance_scale": GUIDANCE_SCALE} | options
-    parts = [painter.paint(part, seed=250 * k, **options).cpu() for k, part in enumerate(asked.split(250))]
-    return torch.cat(parts), asked
+    parts = enumerate(asked.split(250))
+    with runtime.autocast(painter.device):
+        return torch.cat([painter.paint(part, seed=250 * k, **options).float().cpu() for k, part in parts]), asked
 
 
 def measure(model: nn.ModuleDict, count: int = 4000) -> dict[str, float]:
