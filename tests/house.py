@@ -304,6 +304,8 @@ def notebook_problems(notebook: dict, *, name: str, folder: Path) -> list[str]:
         for output in cell["outputs"]:
             problems += [f"cell {k} {problem}" for problem in _output_problems(output)]
     problems += _prose_problems(prose, folder)
+    problems += _exercise_problems(code)
+    problems += _note_problems(notebook["cells"])
 
     everything = "\n".join(cell["source"] for _, cell in code)
     try:
@@ -333,6 +335,51 @@ def _order_problems(code: list[tuple[int, dict]]) -> list[str]:
             problems.append(f"cell {k} has execution count {cell['execution_count']}, expected {expected}")
         expected += 1
     return problems
+
+
+CHECK = "verdict = {0}.check()\nassert verdict, verdict\nverdict"  # so that a wrong answer, too, ends in its verdict
+_ANSWER_BEGINS, _ANSWER_ENDS = "### BEGIN SOLUTION", "### END SOLUTION"
+
+
+def nbgrader_metadata(exercise: str, *, is_check: bool) -> dict:
+    """What nbgrader is told of an exercise's check, which is locked and gives a point, or of its answer."""
+    told = {"schema_version": 3, "task": False, "grade": is_check, "locked": is_check, "solution": not is_check}
+    return told | ({"grade_id": exercise, "points": 1} if is_check else {"grade_id": f"{exercise}_answer"})
+
+
+def _exercise_problems(code: list[tuple[int, dict]]) -> Iterator[str]:
+    """Exercises that are not two cells, the answer and right after it the check, each as nbgrader wants it."""
+    imports = re.compile(r"^from minigen\.exercises\.\w+ import (.+)$", re.M)
+    names = [name.strip() for _, cell in code for line in imports.findall(cell["source"]) for name in line.split(",")]
+    expected = {}  # number of a cell -> what nbgrader should be told of it
+    for name in names:
+        checks = [n for n, (_, cell) in enumerate(code) if cell["source"] == CHECK.format(name)]
+        if len(checks) != 1:
+            yield f"exercise {name} has {len(checks)} cells that check it and do nothing else, expected 1"
+        for n in checks:
+            k = code[n][0]
+            expected[k] = nbgrader_metadata(name, is_check=True)
+            if n == 0 or code[n - 1][0] != k - 1:
+                yield f"cell {k} checks exercise {name}, and no answer stands right before it"
+            else:
+                expected[k - 1] = nbgrader_metadata(name, is_check=False)
+    for k, cell in code:
+        told, should = cell["metadata"].get("nbgrader"), expected.get(k)
+        if told != should:
+            yield f"cell {k} tells nbgrader {told}, expected {should}"
+        marks = re.findall(r"^ *(### .+ SOLUTION)$", cell["source"], re.M)
+        is_answer = should is not None and not should["grade"]
+        if marks != [_ANSWER_BEGINS, _ANSWER_ENDS] * is_answer:
+            yield f"cell {k} has the marks {marks}, expected {'those of one solution' if is_answer else 'none'}"
+
+
+def _note_problems(cells: list[dict]) -> Iterator[str]:
+    """Teaching notes that a learner could stumble over: they are folded, and `minigen teacher` unfolds them."""
+    for k, cell in enumerate(cells):
+        is_note = "teacher" in cell["metadata"].get("tags", [])
+        folded = re.fullmatch(r"<details>\n<summary>For teachers</summary>\n\n.+\n\n</details>", cell["source"], re.S)
+        if is_note != bool(folded):
+            yield f"cell {k} is {'' if is_note else 'not '}tagged teacher, and {'not ' if is_note else ''}a folded note"
 
 
 def _code_problems(source: str) -> Iterator[str]:

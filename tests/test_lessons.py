@@ -31,12 +31,13 @@ def test_run_executes_in_place_and_saves_the_cover_and_no_widget(tmp_path):
         "from minigen.widgets import live\n"
         "live(lambda size=1: torch.full((3, 4, 4), size / 9), alt='grey', size=(1, 9, 1))"
     )
+    cover.metadata |= {"nbgrader": {"grade_id": "q1"}, "collapsed": True}
     path = write(tmp_path / "07_lesson.ipynb", cover, live)
     lessons.main(["run", str(path)])
     done = nbformat.read(path, as_version=4)
     assert [cell.execution_count for cell in done.cells if cell.cell_type == "code"] == [1, 2]
     assert "widgets" not in done.metadata
-    assert done.cells[1].metadata == {"tags": ["cover"]}
+    assert done.cells[1].metadata == {"tags": ["cover"], "nbgrader": {"grade_id": "q1"}}  # not what an editor left
     assert "image/png" in done.cells[2].outputs[0].data
     assert (tmp_path / "pictures" / "07_lesson.png").read_bytes().startswith(b"\x89PNG")
 

@@ -136,6 +136,72 @@ def test_the_checker_finds(folder, what):
     assert words in problem
 
 
+def _with_exercise():
+    """The good lesson, with an exercise, and a cell between with a broken answer, and a teaching note."""
+    v4, notebook = nbformat.v4, _good()
+    broken = v4.new_code_cell("def tile(images, columns):\n    return images\n\n\nq2.check()", execution_count=4)
+    answer = v4.new_code_cell(
+        "def tile(images, columns):\n    ### BEGIN SOLUTION\n    return images[0]\n    ### END SOLUTION",
+        execution_count=5,
+        metadata={"nbgrader": house.nbgrader_metadata("q2", is_check=False)},
+    )
+    check = v4.new_code_cell(
+        house.CHECK.format("q2"),
+        execution_count=6,
+        metadata={"nbgrader": house.nbgrader_metadata("q2", is_check=True)},
+    )
+    note = v4.new_markdown_cell(
+        "<details>\n<summary>For teachers</summary>\n\nTake your time.\n\n</details>", metadata={"tags": ["teacher"]}
+    )
+    imports = v4.new_code_cell("from minigen.exercises.lesson_00 import q2\n\nq2", execution_count=3)
+    notebook.cells += [imports, broken, answer, check, note]
+    return notebook
+
+
+def test_an_exercise_in_two_cells_has_no_problems(folder):
+    assert _problems(_with_exercise(), folder) == []
+
+
+def _told(notebook, cell, **changed):
+    notebook.cells[cell].metadata.nbgrader.update(changed)
+
+
+UNCHECKED = ["0 cells that check it", "cell 7 tells nbgrader", "cell 7 has the marks", "cell 8 tells nbgrader"]
+SEVERED = ["no answer stands right before", "cell 7 tells nbgrader", "cell 7 has the marks"]
+BAD_EXERCISE = {  # what is done to cells 5 to 9: import, broken answer, answer, check, note; and what comes of it
+    "no check": (lambda n: _source(n, "q2.check()", 8), UNCHECKED),
+    "a check that does more": (lambda n: _source(n, n.cells[8].source + "\n1", 8), UNCHECKED),
+    "two checks": (
+        lambda n: n.cells.append(nbformat.from_dict({**n.cells[8], "id": "x", "execution_count": 7})),
+        ["2 cells that check it", "cell 10 checks exercise q2, and no answer"],
+    ),
+    "prose between": (lambda n: n.cells.insert(8, nbformat.v4.new_markdown_cell("well")), SEVERED),
+    "an untold check": (lambda n: n.cells[8].metadata.clear(), ["cell 8 tells nbgrader None"]),
+    "an untold answer": (lambda n: n.cells[7].metadata.clear(), ["cell 7 tells nbgrader None"]),
+    "a check that is open": (lambda n: _told(n, 8, locked=False), ["'locked': False"]),
+    "a check without points": (lambda n: n.cells[8].metadata.nbgrader.pop("points"), ["cell 8 tells nbgrader"]),
+    "two of one id": (lambda n: _told(n, 7, grade_id="q2"), ["cell 7 tells nbgrader"]),
+    "a stray cell": (lambda n: n.cells[6].update(metadata=n.cells[7].metadata), ["cell 6 tells nbgrader"]),
+    "no solution": (lambda n: _source(n, "def tile(images, columns):\n    return images[0]", 7), ["has the marks []"]),
+    "an endless solution": (
+        lambda n: _source(n, n.cells[7].source.replace("END", "BEGIN"), 7),
+        ["cell 7 has the mark"],
+    ),
+    "a stray solution": (lambda n: _source(n, n.cells[7].source, 6), ["cell 6 has the marks"]),
+    "an unfolded note": (lambda n: _source(n, "Take your time.", 9), ["cell 9 is tagged teacher, and not a folded"]),
+    "a note for all": (lambda n: n.cells[9].metadata.clear(), ["cell 9 is not tagged teacher, and a folded"]),
+}
+
+
+@pytest.mark.parametrize("what", BAD_EXERCISE)
+def test_the_checker_finds_of_an_exercise(folder, what):
+    spoil, words = BAD_EXERCISE[what]
+    notebook = _with_exercise()
+    spoil(notebook)
+    for problem, word in zip(_problems(notebook, folder), words, strict=True):
+        assert word in problem
+
+
 @pytest.mark.parametrize("name", ["start.ipynb", "0_start.ipynb", "00-start.ipynb", "00_Start.ipynb", "00_.ipynb"])
 def test_the_checker_finds_a_wrong_name(folder, name):
     (problem,) = _problems(_good(), folder, name)

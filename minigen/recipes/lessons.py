@@ -18,7 +18,7 @@ from nbformat import NotebookNode
 
 TIMEOUT = 600  # seconds for one cell
 ENDINGS = {"image/png": ".png", "image/jpeg": ".jpg"}
-KEPT = {"tags"}  # of a cell's metadata: the rest is what an editor or a run left there
+KEPT = {"tags", "nbgrader"}  # of a cell's metadata: the rest is what an editor or a run left there
 
 
 def run(path: Path) -> None:
