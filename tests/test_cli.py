@@ -21,7 +21,7 @@ from minigen.cli import doctor, lab
 def test_without_a_command_the_help_lists_them_all(capsys):
     assert cli.main([]) == 0
     said = capsys.readouterr().out
-    assert all(command in said for command in ("lab", "doctor", "show"))
+    assert all(command in said for command in ("lab", "doctor", "show", "draw", "stylize", "student", "teacher"))
 
 
 def test_the_version_is_the_packages(capsys):

@@ -1,5 +1,6 @@
 """The `minigen` command: `lab` opens the lessons, `doctor` examines the install, `show` shows a data set,
-`draw` draws what a caption says, `stylize` paints a photo in the manner of a painting.
+`draw` draws what a caption says, `stylize` paints a photo in the manner of a painting, `student` and `teacher`
+copy the lessons for a class.
 
 It starts fast: whatever needs PyTorch is imported inside the sub-command that needs it.
 """
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--split", metavar="S", help="the part of the data set, such as train or test")
     _add_draw(commands)
     _add_stylize(commands)
+    _add_copies(commands)
     return parser
 
 
@@ -138,6 +140,23 @@ def _add_stylize(commands: argparse._SubParsersAction) -> None:
     )
 
 
+def _add_copies(commands: argparse._SubParsersAction) -> None:
+    student = commands.add_parser(
+        "student",
+        help="copy the lessons without their solutions, for a class or for yourself",
+        description="Copy the lessons into a new folder as a class gets them: with a stub in place of each solution, "
+        "and without outputs but for the pictures that a right answer draws. nbgrader can grade what comes back.",
+    )
+    teacher = commands.add_parser(
+        "teacher",
+        help="copy the lessons with their teaching notes, for a teacher",
+        description="Copy the lessons into a new folder as their teacher gets them: complete, with outputs, and with "
+        "the teaching notes unfolded.",
+    )
+    for parser in (student, teacher):
+        parser.add_argument("out", metavar="OUT", help="the folder to make, or an empty one")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 well, 1 the doctor found a problem, 2 a wrong request."""
     parser = _parser()
@@ -174,6 +193,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             from minigen.cli.stylize import stylize
 
             print(stylize(args))
+            return 0
+        if args.command == "student":
+            from minigen.cli.student import student
+
+            print(student(args.out))
+            return 0
+        if args.command == "teacher":
+            from minigen.cli.student import teacher
+
+            print(teacher(args.out))
             return 0
     except ImportError as error:
         _complain(f"{error}: run `minigen doctor`, which names what is missing and its cure")
