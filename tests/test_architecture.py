@@ -21,7 +21,7 @@ def _packages_of(lines):
     return {re.match(r"[\w.-]+", line)[0].lower().replace("_", "-") for line in lines}
 
 
-NEED_JUPYTER = {"minigen/recipes/lessons.py"}  # it runs the notebooks
+NEED_JUPYTER = {"minigen/recipes/lessons.py", "minigen/cli/handout.py"}  # they run and export the notebooks
 CORE = _packages_of(PROJECT["dependencies"])
 EXTRAS = {name: _packages_of(lines) for name, lines in PROJECT["optional-dependencies"].items()}
 

@@ -1,6 +1,6 @@
 """The `minigen` command: `lab` opens the lessons, `doctor` examines the install, `show` shows a data set,
 `draw` draws what a caption says, `stylize` paints a photo in the manner of a painting, `student` and `teacher`
-copy the lessons for a class.
+copy the lessons for a class, `handout` exports them as pages.
 
 It starts fast: whatever needs PyTorch is imported inside the sub-command that needs it.
 """
@@ -30,6 +30,14 @@ def _parser() -> argparse.ArgumentParser:
         description="Open the lessons in JupyterLab. Whatever else you write is passed on to it, such as "
         "--no-browser, --port=9000 or the name of a notebook.",
     )
+
+    handout = commands.add_parser(
+        "handout",
+        help="export the lessons as pages to read and to print",
+        description="Export every lesson, as it was last run, as a page of HTML that opens without a network, and an "
+        "index.html that lists them.",
+    )
+    handout.add_argument("out", metavar="OUT", help="the folder to write: a new one, or one that is empty")
 
     doctor = commands.add_parser(
         "doctor",
@@ -169,6 +177,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             from minigen.cli.lab import open_lab
 
             return open_lab(extra)
+        if args.command == "handout":
+            from minigen.cli.handout import export
+
+            print(export(args.out))
+            return 0
         if args.command == "doctor":
             from minigen.cli.doctor import run
 
@@ -214,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return 2
     except KeyboardInterrupt:
-        if args.command in ("draw", "stylize"):
+        if args.command in ("draw", "handout", "stylize"):
             _complain("stopped, and nothing was written")
         return 130
     parser.print_help()

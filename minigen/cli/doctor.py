@@ -48,6 +48,9 @@ PACKAGES = {  # what minigen and its extra `lab` depend on, and the module by wh
     "jupyter-client": "jupyter_client",
     "nbclient": "nbclient",
     "nbformat": "nbformat",
+    "nbconvert": "nbconvert",
+    "math-core": "math_core",
+    "ziamath": "ziamath",
 }
 MEMORY_GB, DISK_GB = 4, 1  # what a lesson takes at most, and room for what a learner saves
 
