@@ -18,7 +18,7 @@ from fontTools.ttLib import TTFont
 from nbformat import v4
 
 import minigen
-from minigen import cli
+from minigen import cli, images
 from minigen.cli import handout
 
 NOTEBOOKS = house.ROOT / "notebooks"
@@ -419,3 +419,21 @@ def test_without_a_network_a_page_shows_itself_whole(folder, browser, name):
     page.set_viewport_size({"width": PAPER, "height": 1000})
     assert page.evaluate(CUT) == []
     assert troubles == []
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, lesson in LESSONS.items() if "underbrace" in "".join(_formulas(lesson))]
+)
+def test_a_brace_is_as_long_as_what_it_embraces(folder, browser, tmp_path, name):
+    page, _ = browser
+    page.emulate_media(media="screen")
+    page.set_viewport_size({"width": 1150, "height": 1000})
+    page.goto((folder / f"{name}.html").as_uri())
+    page.evaluate("document.fonts.ready")
+    braces = page.locator("munder > mo").all()
+    assert braces
+    for brace in braces:
+        brace.screenshot(path=tmp_path / "brace.png")
+        dark = images.load_image(tmp_path / "brace.png").mean(dim=0) < 0.6  # [H, W]
+        columns = dark.any(dim=0).nonzero()
+        assert columns[-1] - columns[0] > 0.9 * dark.shape[1]
