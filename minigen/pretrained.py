@@ -166,8 +166,9 @@ def card_page(card: dict) -> str:
     rows = facts + [(f"`{key}`", value) for key, value in card["metrics"].items()]
     lines = [f"# {card['name']}", "", f"`minigen.pretrained.load({card['name']!r})`", "", "| | |", "|---|---|"]
     lines += [f"| {key} | {value} |" for key, value in rows if key != "name"]
-    again = f"`python -m minigen.recipes.{card['name']} --measure` measures it again."
-    return "\n".join([*lines, "", again, ""])
+    if card["metrics"]:  # those of the recipe that trained it
+        lines += ["", f"`python -m minigen.recipes.{card['name']} --measure` measures it again."]
+    return "\n".join([*lines, ""])
 
 
 def _half(value: torch.Tensor) -> torch.Tensor:

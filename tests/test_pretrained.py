@@ -295,6 +295,7 @@ def test_the_page_of_a_card_tells_everything_that_is_on_it():
     assert "| `accuracy` | 0.75 |" in page
     assert any("python -m minigen.recipes.toy --measure" in line for line in page)
     assert page[page.index("| | |") + 1] == "|---|---|"
+    assert "--measure" not in pretrained.card_page(CARD | {"metrics": {}})  # no recipe measured it
 
 
 def test_a_network_that_could_not_be_loaded_is_not_saved(tmp_path):
