@@ -1,6 +1,6 @@
 """The `minigen` command: `lab` opens the lessons, `doctor` examines the install, `show` shows a data set,
 `draw` draws what a caption says, `stylize` paints a photo in the manner of a painting, `student` and `teacher`
-copy the lessons for a class, `handout` exports them as pages.
+copy the lessons for a class, `handout` exports them as pages, `new` begins a project.
 
 It starts fast: whatever needs PyTorch is imported inside the sub-command that needs it.
 """
@@ -65,6 +65,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_draw(commands)
     _add_stylize(commands)
     _add_copies(commands)
+
+    new = commands.add_parser(
+        "new",
+        help="begin a project of your own",
+        description="Write a folder with a small project that trains a network on your own pictures, so that it draws "
+        "what a caption says: a script, a notebook, a test, and a README with an outline of a report.",
+    )
+    new.add_argument("name", metavar="NAME", help="of the folder: letters, digits and _, such as my_flowers")
     return parser
 
 
@@ -216,6 +224,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             from minigen.cli.student import teacher
 
             print(teacher(args.out))
+            return 0
+        if args.command == "new":
+            from minigen.cli.new import new
+
+            print(new(args.name))
             return 0
     except ImportError as error:
         _complain(f"{error}: run `minigen doctor`, which names what is missing and its cure")
