@@ -6,16 +6,23 @@ import tomllib
 import house
 import pytest
 
+from minigen import images
+
 TEXT = (house.ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", TEXT, re.M | re.S)
 
 
-def test_the_snippets_run_in_order(tmp_path, monkeypatch):
-    assert SNIPPETS
+@pytest.mark.parametrize("number", range(5), ids=("classify", "gan", "codec", "stylise", "draw"))
+def test_each_snippet_runs_by_itself_in_ten_lines(number, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)  # what they save is not left in the checkout
-    names = {"__name__": "__readme__"}
-    for snippet in SNIPPETS:
-        exec(compile(snippet, "README.md", "exec"), names)
+    assert len(SNIPPETS) == 5 and len(SNIPPETS[number].splitlines()) <= 10
+    exec(compile(SNIPPETS[number], "README.md", "exec"), {"__name__": "__readme__"})
+    if number == 0:
+        caption, answer, *_ = capsys.readouterr().out.splitlines()
+        assert answer.removeprefix("object -> ") in caption
+    else:
+        (picture,) = tmp_path.iterdir()
+        assert images.load_image(picture).std() > 0.02
 
 
 def test_the_names_in_the_snippets_exist():
