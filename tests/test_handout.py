@@ -381,6 +381,7 @@ def browser():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
     with browser_page() as page:
         troubles = []
+        page.set_default_timeout(120_000)  # on a busy machine a page of 0.8 MB takes longer than the usual 30 s
         page.context.set_offline(True)
         page.on("request", lambda request: request.url.startswith(("file:", "data:")) or troubles.append(request.url))
         page.on("console", lambda message: message.type in ("error", "warning") and troubles.append(message.text))
