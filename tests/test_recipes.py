@@ -23,8 +23,8 @@ from minigen.gan import Generator
 from minigen.images import to_signed
 from minigen.metrics import psnr
 from minigen.recipes import caption_diffusion, codec, diffusion, examiner, fast_style, frame, gan, judge
-from minigen.recipes.caption_diffusion import Encoded
-from minigen.text import TextEncoder, split
+from minigen.recipes.caption_diffusion import encode_scenes
+from minigen.text import TextEncoder, Tokenizer, split
 from minigen.training import load_checkpoint, make_step
 
 EXACT = {"rtol": 0, "atol": 0}
@@ -60,7 +60,7 @@ def runs(tmp_path_factory):
 @functools.lru_cache
 def encoded_scenes():
     """What the caption-guided model trains on, but for their number."""
-    return Encoded(pretrained.load("codec"), 40, device="cpu")
+    return encode_scenes(pretrained.load("codec"), 40, device="cpu")
 
 
 def content_of(path):
@@ -319,7 +319,7 @@ def test_a_batch_that_does_not_divide_into_its_parts_is_refused_before_anything_
 @every_recipe
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 7, 10])
 def test_a_recipe_can_be_tried_out_with_a_few_steps(recipe, num_steps, monkeypatch):
-    monkeypatch.setattr(caption_diffusion, "Encoded", lambda *args, **options: encoded_scenes())
+    monkeypatch.setattr(caption_diffusion, "encode_scenes", lambda *args, **options: encoded_scenes())
     set_up = recipe.set_up(frame.Options(num_steps, recipe.parts, seed=0))
     rates = []
     optimizers = [value for value in set_up.stateful.values() if isinstance(value, torch.optim.Optimizer)]
@@ -450,6 +450,18 @@ def test_latents_go_with_the_captions_of_their_scenes_in_both_languages():
     assert found == {True, False}
 
 
+def test_any_pictures_with_captions_can_be_encoded_also_in_one_language():
+    pictures = EmojiScenes("held_out").subset(range(3, 13))
+    captions = pictures.take(range(10)).captions
+    tokenizer = Tokenizer.from_captions([*captions, "a zebra"])
+    encoded = caption_diffusion.encode(pretrained.load("codec"), pictures, [captions], tokenizer, device="cpu")
+    assert encoded.words == tokenizer.words and encoded.latents.shape == (10, 8, 8, 8) and len(encoded.ids) == 1
+    for latents, tokens in itertools.islice(caption_diffusion.latents_and_captions(encoded, SMALL, 0), 3):
+        for latent, ids in zip(latents, tokens.ids, strict=True):
+            (row,) = (encoded.latents.float() == latent).all(dim=(1, 2, 3)).nonzero().flatten().tolist()
+            assert [encoded.words[i - 1] for i in ids.tolist() if i] == split(captions[row])
+
+
 def test_latents_are_what_the_codec_says_of_the_scenes():
     scenes = encoded_scenes()
     with torch.no_grad():
@@ -460,7 +472,7 @@ def test_latents_are_what_the_codec_says_of_the_scenes():
 @pytest.mark.parametrize("module", [diffusion, caption_diffusion])
 def test_a_share_of_the_conditions_is_dropped_and_the_empty_one_learns(module, monkeypatch):
     monkeypatch.setattr(module, "DROPPED", 1.0)
-    monkeypatch.setattr(caption_diffusion, "Encoded", lambda *args, **options: encoded_scenes())
+    monkeypatch.setattr(caption_diffusion, "encode_scenes", lambda *args, **options: encoded_scenes())
     training = module.RECIPE.set_up(SMALL)
     model = training.stateful["model"]
     torch.nn.init.normal_(model["denoiser"].out_of.weight, std=0.1)  # zero at the start, and nothing goes back

@@ -8,7 +8,7 @@ from minigen import pretrained
 from minigen.denoiser import Denoiser
 from minigen.layers import SquaredReLU
 from minigen.recipes import speedrun
-from minigen.recipes.caption_diffusion import Encoded
+from minigen.recipes.caption_diffusion import encode_scenes
 from minigen.recipes.speedrun import WAYS, Way
 from minigen.text import TextEncoder
 from minigen.training import MuonAdamW
@@ -26,7 +26,7 @@ def a_model(way=USUAL):
 
 @pytest.fixture(scope="module")
 def scenes():
-    return Encoded(pretrained.load("codec"), 20, device="cpu")
+    return encode_scenes(pretrained.load("codec"), 20, device="cpu")
 
 
 def test_gelu_takes_the_place_of_every_squared_relu():
@@ -86,7 +86,7 @@ def test_what_it_measures(monkeypatch):
 
 def test_a_row_for_each_way_that_is_asked_for(monkeypatch, capsys):
     figures = {"loss": 0.5, "objects": 0.25, "relation": 0.5, "background": 1.0, "frechet_distance": 3.0}
-    monkeypatch.setattr(speedrun, "Encoded", lambda *args, **options: None)
+    monkeypatch.setattr(speedrun, "encode_scenes", lambda *args, **options: None)
     monkeypatch.setattr(speedrun, "train", lambda way, scenes, seconds: (nn.ModuleDict({"a": nn.Linear(3, 1)}), 6400))
     monkeypatch.setattr(speedrun, "measure", lambda model, count: figures)
     speedrun.main(["--only", "GELU", "6 heads"])

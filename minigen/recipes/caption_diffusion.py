@@ -4,13 +4,14 @@
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from minigen import pretrained, runtime
-from minigen.data import EmojiScenes
+from minigen.data import EmojiScenes, PictureDataset
 from minigen.denoiser import Denoiser
 from minigen.diffusion import RectifiedFlow, diffusion_loss
 from minigen.images import to_signed
@@ -27,39 +28,54 @@ LANGUAGES = ("en", "zh")
 DROPPED = 0.1  # the share of captions that are left empty, for guidance
 
 
-class Encoded:
-    """The first `count` scenes of the training split as latents, with the tokens of their captions in two languages.
+class Encoded(NamedTuple):
+    """N pictures as latents, with the tokens of their captions in one language or more."""
 
-    The codec reads every scene once, before the training: as it does not learn, its latents stay the same.
+    latents: Tensor  # [N,8,H/8,W/8] in 16 bits
+    ids: Tensor  # [languages,N,L] int64; 0 is filling
+    words: list[str]  # the vocabulary
+
+
+def encode(
+    codec: Codec,
+    pictures: PictureDataset,
+    captions: Sequence[Sequence[str]],  # of each language one list, with a caption a picture
+    tokenizer: Tokenizer,
+    *,
+    device: torch.device | str,
+) -> Encoded:
+    """Read every picture once, before the training: as the codec does not learn, its latents stay the same.
+
+    Raises what the tokenizer raises: ValueError where a caption is empty, or holds a word that it does not know.
     """
-
-    def __init__(self, codec: Codec, count: int, *, device: torch.device | str):
-        codec = codec.to(device, memory_format=torch.channels_last)
-        datasets = [EmojiScenes("train", language=language) for language in LANGUAGES]
-        latents, captions = [], [[] for _ in LANGUAGES]
-        for rows in torch.arange(count).split(250):
-            latents.append(_latents(codec, datasets[0].take(rows).images.to(device)))
-            for texts, dataset in zip(captions, datasets, strict=True):
-                texts += dataset.captions(rows)
-        self.latents = torch.cat(latents)  # [count,8,8,8] in 16 bits
-        self.words = Tokenizer.from_captions(itertools.chain(*captions)).words
-        tokens = [Tokenizer(self.words)(texts).ids for texts in captions]
-        longest = max(ids.shape[1] for ids in tokens)
-        self.ids = torch.stack([nn.functional.pad(ids, (0, longest - ids.shape[1])) for ids in tokens])  # [2,count,L]
+    codec = codec.to(device, memory_format=torch.channels_last)
+    tokens = [tokenizer(texts).ids for texts in captions]
+    longest = max(ids.shape[1] for ids in tokens)
+    ids = torch.stack([nn.functional.pad(ids, (0, longest - ids.shape[1])) for ids in tokens])
+    parts = torch.arange(len(pictures)).split(250)
+    latents = torch.cat([_latents(codec, pictures.take(rows).images.to(device)) for rows in parts])
+    return Encoded(latents, ids, tokenizer.words)
 
 
-def latents_and_captions(scenes: Encoded, options: Options, start: int) -> Iterator[tuple[Tensor, Tokens]]:
-    """Endless batches of latents with the tokens of their captions, each in one of the two languages."""
+def encode_scenes(codec: Codec, count: int, *, device: torch.device | str) -> Encoded:
+    """The first `count` scenes of the training split, with their captions in both languages."""
+    datasets = [EmojiScenes("train", length=count, language=language) for language in LANGUAGES]
+    captions = [dataset.captions(range(count)) for dataset in datasets]
+    return encode(codec, datasets[0], captions, Tokenizer.from_captions(itertools.chain(*captions)), device=device)
+
+
+def latents_and_captions(pictures: Encoded, options: Options, start: int) -> Iterator[tuple[Tensor, Tokens]]:
+    """Endless batches of latents with the tokens of their captions, each in one of their languages."""
     accelerator = make_accelerator()
     share = options.batch_size // accelerator.num_processes
     mine = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
     for k in itertools.count(start):
         generator = torch.Generator().manual_seed(options.seed * 1_000_003 + k)
-        rows = torch.randint(len(scenes.latents), (options.batch_size,), generator=generator)[mine]
-        languages = torch.randint(len(LANGUAGES), (options.batch_size,), generator=generator)[mine]
-        ids = scenes.ids[languages, rows]
+        rows = torch.randint(len(pictures.latents), (options.batch_size,), generator=generator)[mine]
+        languages = torch.randint(len(pictures.ids), (options.batch_size,), generator=generator)[mine]
+        ids = pictures.ids[languages, rows]
         ids = ids[:, : int((ids > 0).sum(dim=1).max())]  # [N,L], no longer than the longest of them
-        yield scenes.latents[rows].float(), Tokens(ids, ids > 0)
+        yield pictures.latents[rows].float(), Tokens(ids, ids > 0)
 
 
 @torch.no_grad()
@@ -78,7 +94,7 @@ def loss_fn(model: nn.ModuleDict, batch: tuple[Tensor, Tokens]) -> Tensor:
 
 def set_up(options: Options) -> Training:
     """Muon with AdamW, a short warm-up, and a learning rate that falls to nearly zero."""
-    scenes = Encoded(pretrained.load("codec"), NUM_SCENES, device=make_accelerator().device)
+    scenes = encode_scenes(pretrained.load("codec"), NUM_SCENES, device=make_accelerator().device)
     model = nn.ModuleDict({"encoder": TextEncoder(words=scenes.words), "denoiser": Denoiser()})
     optimizer, scheduler = muon_adamw(model, options.num_steps)
     ema = EMA(model, decay=0.999)

@@ -19,7 +19,7 @@ from minigen.images import to_signed
 from minigen.layers import SquaredReLU
 from minigen.metrics import caption_adherence, collect_features, collect_logits, fidelity
 from minigen.painter import Painter
-from minigen.recipes.caption_diffusion import Encoded, draw, latents_and_captions, loss_fn
+from minigen.recipes.caption_diffusion import Encoded, draw, encode_scenes, latents_and_captions, loss_fn
 from minigen.recipes.frame import Options, muon_adamw, warm_up_and_fall
 from minigen.text import TextEncoder
 from minigen.training import EMA, fit, make_step
@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=300, help="of training, for each way")
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help="some of the ways")
     options = parser.parse_args(arguments)
-    scenes = Encoded(pretrained.load("codec"), NUM_SCENES, device=runtime.pick_device())
+    scenes = encode_scenes(pretrained.load("codec"), NUM_SCENES, device=runtime.pick_device())
     print("| way | parameters | pictures | loss | objects | relation | background | Fréchet distance |")
     print("|---|" + "---:|" * 7)
     for name in options.only:
