@@ -4,6 +4,7 @@ import csv
 import json
 
 import house
+import pytest
 import torch
 from torch.testing import assert_close
 
@@ -30,6 +31,15 @@ def test_each_picture_has_a_verdict_and_the_caption_of_its_scene():
         of_split = [line for line in lines if line["split"] == split]
         assert EmojiScenes(split).captions([int(line["row"]) for line in of_split]) == [x["caption"] for x in of_split]
     assert {line[viewer] for line in lines for viewer in ("first", "second")} == {"0", "1"}
+
+
+def test_the_lesson_shows_what_comes_out(monkeypatch):
+    monkeypatch.setenv("MINIGEN_DEVICE", "cpu")
+    shown = json.loads((house.ROOT / "notebooks" / "results" / "verdicts.json").read_text(encoding="utf-8"))
+    found = verdicts.agreement(FOLDER)
+    assert found.keys() == shown.keys()
+    for sheet, values in found.items():
+        assert values == pytest.approx(shown[sheet], abs=0.021, rel=0.025), sheet  # another machine's rounding
 
 
 def test_real_scenes_pass_the_examiner_and_the_viewers_are_counted_beside_it(tmp_path, capsys, monkeypatch):
