@@ -18,6 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -45,6 +46,17 @@ FRAME = 200  # pixels of JupyterLab around the notebook
 def find_chromium() -> str | None:
     """The path of a Chromium, or None where there is none."""
     return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+
+
+def need_browser(*modules: str) -> None:
+    """Skip a test where no Chromium is, or a module is missing; in CI, where that would go unnoticed, fail."""
+    import pytest
+
+    missing = [f"{module} is not installed" for module in ("playwright", *modules) if not find_spec(module)]
+    if find_chromium() is None:
+        missing.append("there is no Chromium on the path, which this test drives")
+    if missing:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing[0])
 
 
 @contextlib.contextmanager

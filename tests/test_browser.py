@@ -1,9 +1,7 @@
 """A live demo, an exercise and the studio in JupyterLab, driven as a learner would: by a headless Chromium."""
 
-import os
-
 import pytest
-from browser import LabNotebook, browser_page, find_chromium, jupyterlab
+from browser import LabNotebook, browser_page, jupyterlab, need_browser
 
 DEMO = """
 import time, torch
@@ -48,17 +46,7 @@ WATCH = """output => {
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """A folder that JupyterLab shows, its address, and a page of the browser."""
-    missing = find_chromium() is None and "there is no Chromium on the path, which this test drives"
-    try:
-        import ipywidgets  # noqa: F401
-        import jupyterlab as _  # noqa: F401
-        import nbformat  # noqa: F401
-        import playwright  # noqa: F401
-    except ImportError as error:
-        missing = f"{error.name} is not installed"
-    if missing:  # on a learner's machine this may be; where CI runs, it would go unnoticed
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
-
+    need_browser("ipywidgets", "jupyterlab", "nbformat")
     folder = tmp_path_factory.mktemp("notebooks")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MINIGEN_WIDGETS", raising=False)

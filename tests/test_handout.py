@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import os
 import re
 import unicodedata
 from html.parser import HTMLParser
@@ -12,7 +11,7 @@ from pathlib import Path
 import house
 import nbformat
 import pytest
-from browser import browser_page, find_chromium
+from browser import browser_page, need_browser
 from command import complaint, run
 from fontTools.ttLib import TTFont
 from nbformat import v4
@@ -372,13 +371,7 @@ def test_when_it_is_stopped_nothing_is_left(course, tmp_path, capsys, monkeypatc
 @pytest.fixture(scope="module")
 def browser():
     """A page of the browser whose network is cut off, and a list of what it asked for and complained of."""
-    missing = find_chromium() is None and "there is no Chromium on the path, which this test drives"
-    try:
-        import playwright  # noqa: F401
-    except ImportError as error:
-        missing = f"{error.name} is not installed"
-    if missing:  # on a learner's machine this may be; where CI runs, it would go unnoticed
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+    need_browser()
     with browser_page() as page:
         troubles = []
         page.set_default_timeout(120_000)  # on a busy machine a page of 0.8 MB takes longer than the usual 30 s

@@ -239,23 +239,23 @@ def test_a_name_that_is_taken_is_refused(capsys, place, kind):
 
 
 def test_a_name_that_is_too_long_is_refused(capsys, place):
-    assert "cannot be written here" in complaint(capsys, "new", 300 * "a")
+    assert "cannot be written" in complaint(capsys, "new", 300 * "a")
     assert list(place.iterdir()) == []
 
 
-@pytest.mark.parametrize(("method", "error"), [("mkdir", errno.EACCES), ("write_text", errno.ENOSPC)])
+@pytest.mark.parametrize(("method", "error"), [("mkdir", errno.EACCES), ("write_bytes", errno.ENOSPC)])
 def test_where_nothing_can_be_written_nothing_is_left(capsys, place, monkeypatch, method, error):
     original, calls = getattr(Path, method), []
 
     def fail(self, *arguments, **options):
         calls.append(self)
-        if method == "write_text" and len(calls) < 3:
+        if method == "write_bytes" and len(calls) < 3:
             return original(self, *arguments, **options)
         raise OSError(error, os.strerror(error), str(self))
 
     monkeypatch.setattr(Path, method, fail)
     said = complaint(capsys, "new", NAME)
-    assert f"{NAME} cannot be written here ({os.strerror(error)}): go to another folder" in said
+    assert f"{NAME} cannot be written ({os.strerror(error)}): name another folder" in said
     assert calls and list(place.iterdir()) == []
 
 

@@ -14,7 +14,7 @@ import pytest
 from command import complaint, run
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from minigen.cli import student
+from minigen.cli import copies
 from minigen.cli.student import student_copy, teacher_copy, without_solutions
 
 PATHS = sorted((house.ROOT / "notebooks").glob("*.ipynb"))
@@ -206,7 +206,7 @@ def source(tmp_path, monkeypatch):
         (folder / name / "file").write_text(name)
     nbformat.write(small_lesson(), folder / "00_small.ipynb")
     nbformat.write(small_lesson(), folder / "Untitled.ipynb")
-    monkeypatch.setattr(student, "find_notebooks", lambda: folder)
+    monkeypatch.setattr(copies, "find_notebooks", lambda: folder)
     return folder
 
 
@@ -243,7 +243,7 @@ def test_the_links_of_the_real_copies_lead_somewhere(capsys, tmp_path):
 
 @pytest.mark.parametrize("command", ["student", "teacher"])
 def test_a_folder_that_holds_something_is_refused_and_left_alone(source, capsys, command):
-    assert "not empty" in complaint(capsys, command, source)
+    assert "holds 00_small.ipynb and 4 more" in complaint(capsys, command, source)
     assert "00_small.ipynb" in written(source) and len(written(source)) == 6
 
 
@@ -262,7 +262,8 @@ def test_a_lesson_that_cannot_be_copied_is_named_and_nothing_is_written(source, 
         nbformat.write(new_notebook(cells=[new_code_cell(ANSWER.replace("END", "THE END OF"))]), broken)
     else:
         broken.write_text(content)
-    assert f"{broken} cannot be copied" in complaint(capsys, "student", tmp_path / "out")
+    what = "copied" if content is ANSWER else "read"
+    assert f"{broken} cannot be {what}" in complaint(capsys, "student", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -284,7 +285,7 @@ def test_where_a_file_cannot_be_written_none_is(source, capsys, tmp_path, monkey
 
 
 def test_without_the_lessons_it_says_where_to_go(source, capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(student, "find_notebooks", lambda: None)
+    monkeypatch.setattr(copies, "find_notebooks", lambda: None)
     assert "go to your clone" in complaint(capsys, "student", tmp_path / "out")
 
 

@@ -31,14 +31,6 @@ def _parser() -> argparse.ArgumentParser:
         "--no-browser, --port=9000 or the name of a notebook.",
     )
 
-    handout = commands.add_parser(
-        "handout",
-        help="export the lessons as pages to read and to print",
-        description="Export every lesson, as it was last run, as a page of HTML that opens without a network, and an "
-        "index.html that lists them.",
-    )
-    handout.add_argument("out", metavar="OUT", help="the folder to write: a new one, or one that is empty")
-
     doctor = commands.add_parser(
         "doctor",
         help="examine the installation",
@@ -169,8 +161,14 @@ def _add_copies(commands: argparse._SubParsersAction) -> None:
         description="Copy the lessons into a new folder as their teacher gets them: complete, with outputs, and with "
         "the teaching notes unfolded.",
     )
-    for parser in (student, teacher):
-        parser.add_argument("out", metavar="OUT", help="the folder to make, or an empty one")
+    handout = commands.add_parser(
+        "handout",
+        help="export the lessons as pages to read and to print",
+        description="Export every lesson, as it was last run, as a page of HTML that opens without a network, and an "
+        "index.html that lists them.",
+    )
+    for parser in (student, teacher, handout):
+        parser.add_argument("out", metavar="OUT", help="the folder to write: a new one, or one that is empty")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

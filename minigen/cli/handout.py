@@ -9,9 +9,7 @@ import html
 import io
 import mimetypes
 import re
-import shutil
 import unicodedata
-import uuid
 from collections.abc import Iterable, Sequence
 from functools import partial
 from importlib import metadata
@@ -28,7 +26,7 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 
 import minigen
-from minigen.cli.lab import find_notebooks
+from minigen.cli.copies import check_free, read_lessons, write_folder
 
 TEMPLATE = Path(__file__).with_suffix(".html.j2")
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -45,47 +43,16 @@ def export(out: str | Path) -> str:
     lesson that cannot be read or drawn.
     """
     out = Path(out)
-    _check_free(out)
-    folder = find_notebooks()
-    if folder is None:
-        raise FileNotFoundError(
-            "the folder notebooks/ with the lessons is neither beside the package nor here: "
-            "go to your clone of minigen and run minigen handout there"
-        )
-    # In an empty folder that is there already, which may be a disk of its own, else beside it
-    unfinished = (out if out.is_dir() else out.parent) / f".{uuid.uuid4().hex}.part"
-    try:
-        unfinished.mkdir()  # whether a folder can be written to is known for certain only afterwards
-        size = 0
-        for name, page in _pages(folder).items():
-            size += (unfinished / name).write_bytes(page.encode())
-        if out.is_dir():
-            for path in unfinished.iterdir():
-                path.replace(out / path.name)
-        else:
-            unfinished.rename(out)
-    except OSError as error:
-        raise OSError(f"{out} cannot be written ({error.strerror or error}): name another folder") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    count = len(list(out.iterdir()))
-    return f"wrote {count} pages, {size / 1e6:.1f} MB: open {out / 'index.html'} in a browser"
+    check_free(out)
+    pages = {name: page.encode() for name, page in _pages(*read_lessons()).items()}
+    write_folder(out, pages)
+    size = sum(map(len, pages.values()))
+    return f"wrote {len(pages)} pages, {size / 1e6:.1f} MB: open {out / 'index.html'} in a browser"
 
 
-def _check_free(out: Path) -> None:
-    if out.is_dir():
-        if held := sorted(path.name for path in out.iterdir()):
-            more = f" and {len(held) - 1} more" if len(held) > 1 else ""
-            raise FileExistsError(f"the folder {out} holds {held[0]}{more}: name one that is empty or not there yet")
-    elif out.exists():
-        raise FileExistsError(f"{out} is a file: name a folder that is empty or not there yet")
-    elif not out.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {out.parent} to make {out.name} in: make it first")
-
-
-def _pages(folder: Path) -> dict[str, str]:
+def _pages(folder: Path, lessons: dict[str, NotebookNode]) -> dict[str, str]:
     """The file names and the texts of all pages."""
-    lessons = {path.stem: _read(path) for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    lessons = {name: _without_widgets(lesson) for name, lesson in lessons.items()}
     titles = {name: _first(r"^# +(.+)$", lesson) or name for name, lesson in lessons.items()}
     names = list(lessons)
     pages = {}
@@ -105,18 +72,12 @@ def _short(title: str) -> str:
     return title.split(":")[0]
 
 
-def _read(path: Path) -> NotebookNode:
-    """A lesson, without its widgets: they are empty boxes where no kernel is, and a still picture stands beside."""
-    try:
-        notebook = nbformat.read(path, as_version=4)
-        nbformat.validate(notebook)
-    except Exception as error:  # whatever is wrong with a file, nbformat raises many kinds
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"{path} cannot be read as a notebook ({reason}): take it from the repository anew") from error
-    for cell in notebook.cells:
+def _without_widgets(lesson: NotebookNode) -> NotebookNode:
+    """Widgets are empty boxes where no kernel is, and a still picture stands beside."""
+    for cell in lesson.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
-    return notebook
+    return lesson
 
 
 def _first(pattern: str, lesson: NotebookNode) -> str | None:

@@ -2,9 +2,9 @@
 
 import keyword
 import os
-import shutil
-import uuid
 from pathlib import Path
+
+from minigen.cli.copies import write_folder
 
 TEMPLATES = Path(__file__).parent / "project"
 PLACEHOLDER = "PROJECT_NAME"  # stands in the templates for the name
@@ -20,16 +20,7 @@ def new(name: str) -> str:
         raise ValueError(f"{name!r} cannot be the name of a project: use letters, digits and _, such as my_flowers")
     if os.path.lexists(name):  # also a link that leads nowhere
         raise FileExistsError(f"there is already something called {name} here: choose another name, or move it away")
-    unfinished = Path(f".{uuid.uuid4().hex}.part")  # here too, so that giving it its name is one step
-    try:
-        (unfinished / "data").mkdir(parents=True)
-        for template in TEMPLATES.iterdir():
-            if template.is_file():  # and no folder of compiled code
-                text = template.read_text(encoding="utf-8").replace(PLACEHOLDER, name)
-                (unfinished / template.name).write_text(text, encoding="utf-8")
-        unfinished.rename(name)
-    except OSError as error:
-        raise OSError(f"{name} cannot be written here ({error.strerror or error}): go to another folder") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    templates = [path for path in TEMPLATES.iterdir() if path.is_file()]  # and no folder of compiled code
+    files = {path.name: path.read_text(encoding="utf-8").replace(PLACEHOLDER, name).encode() for path in templates}
+    write_folder(Path(name), files | {"data/.gitkeep": b""})
     return f"wrote {name}: put pictures and captions into {name}/data, as {name}/README.md says"

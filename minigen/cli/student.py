@@ -6,12 +6,11 @@ The lessons themselves are complete, and both are made from them: nothing is wri
 import ast
 import copy
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minigen.cli.lab import find_notebooks
+from minigen.cli.copies import check_free, read_lessons, write_folder
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -146,51 +145,18 @@ def write_copies(out: str, copy_of: "Callable[[NotebookNode], NotebookNode]") ->
     """
     import nbformat
 
-    lessons = find_notebooks()
-    if lessons is None:
-        raise FileNotFoundError(
-            "the folder notebooks/ with the lessons is neither beside the package nor here: go to your clone of minigen"
-        )
-    folder = Path(out).resolve()
-    _check_folder(folder, out)
+    folder = Path(out)
+    check_free(folder)
+    lessons, notebooks = read_lessons()
     copies, files = [], {}
-    for path in sorted(lessons.glob("[0-9][0-9]_*.ipynb")):
+    for name, lesson in notebooks.items():
         try:
-            lesson = nbformat.read(path, as_version=4)
-            nbformat.validate(lesson)
             copies.append(copy_of(lesson))
-        except (ValueError, nbformat.ValidationError) as error:
-            raise ValueError(f"{path} cannot be copied: {str(error).splitlines()[0]}") from error
-        files[path.name] = (nbformat.writes(copies[-1]) + "\n").encode()
+        except ValueError as error:
+            raise ValueError(f"{lessons / name}.ipynb cannot be copied: {error}") from error
+        files[f"{name}.ipynb"] = (nbformat.writes(copies[-1]) + "\n").encode()
     for name in BESIDE:
         for path in sorted((lessons / name).glob("[!.]*")):
             files[f"{name}/{path.name}"] = path.read_bytes()
-    _write(folder, files, out)
+    write_folder(folder, files)
     return copies
-
-
-def _check_folder(folder: Path, out: str) -> None:
-    if folder.is_dir():
-        if any(folder.iterdir()):
-            raise FileExistsError(f"the folder {out} is not empty: name one that does not exist yet")
-    elif folder.exists():
-        raise FileExistsError(f"{out} is a file: name a folder that does not exist yet")
-    elif not folder.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder.parent} to make {folder.name} in: make it first")
-
-
-def _write(folder: Path, files: dict[str, bytes], out: str) -> None:
-    """Write the files to a folder that is new or empty, all of them or none."""
-    existed = folder.exists()
-    try:
-        for name, content in files.items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_bytes(content)
-    except BaseException as error:
-        for item in folder.iterdir() if folder.is_dir() else ():
-            shutil.rmtree(item) if item.is_dir() else item.unlink()
-        if folder.is_dir() and not existed:
-            folder.rmdir()
-        if isinstance(error, OSError):
-            raise OSError(f"{out} cannot be written ({error.strerror or error}): name another folder") from error
-        raise
