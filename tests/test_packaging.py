@@ -47,6 +47,11 @@ def test_the_doctor_and_the_project_want_the_same_python():
     assert PROJECT["requires-python"] == f">={doctor.PYTHON[0]}.{doctor.PYTHON[1]}"
 
 
+def test_pip_leaves_a_newer_torch_as_it_is_such_as_that_of_colab():
+    lowest = [line for line in PROJECT["dependencies"] if re.fullmatch(r"torch(vision)?>=[\d.]+", line)]
+    assert _names(lowest) == ["torch", "torchvision"]
+
+
 def test_every_dependency_has_a_lowest_version():
     lines = [line for extra in PROJECT["optional-dependencies"].values() for line in extra]
     bare = [line for line in PROJECT["dependencies"] + lines if ">=" not in line and "minigen[" not in line]
