@@ -118,7 +118,7 @@ def test_the_package_works_from_the_wheel_alone(wheel, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"},
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}", "PYTHONSAFEPATH": "1"},
         capture_output=True,
         text=True,
     )
