@@ -1,7 +1,8 @@
 """Open notebooks in JupyterLab with a headless Chromium, as a learner would see them.
 
 `python tests/browser.py notebooks/01_x.ipynb OUT [--run] [--dark]` saves a picture of each cell to the folder OUT.
-Nothing leaves the machine: the server listens on 127.0.0.1, and the news and the extension manager are off.
+Nothing leaves the machine: the server listens on 127.0.0.1, the news and the extension manager are off, and Chromium
+finds no other address.
 """
 
 import argparse
@@ -31,6 +32,7 @@ CHROMIUM_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",  # no other machine
 ]
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # else only the cells in sight exist

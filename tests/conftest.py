@@ -1,7 +1,16 @@
-"""What all tests share: those marked `gpu` run wherever CUDA is present, and are skipped elsewhere."""
+"""What all tests share: no network, and those marked `gpu` run wherever CUDA is present, and are skipped elsewhere."""
+
+import os
+from pathlib import Path
 
 import pytest
 import torch
+from offline import sitecustomize  # it cuts this process off
+
+# And all that are started from here. It is read with the tests: `pytest notebooks` by itself is not cut off
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(sitecustomize.__file__).parent), os.environ.get("PYTHONPATH")])
+)
 
 
 def pytest_collection_modifyitems(items):

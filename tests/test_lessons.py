@@ -42,6 +42,15 @@ def test_run_executes_in_place_and_saves_the_cover_and_no_widget(tmp_path):
     assert (tmp_path / "pictures" / "07_lesson.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_run_does_not_run_a_cell_that_is_to_be_skipped_and_keeps_its_tags(tmp_path):
+    skipped = new_code_cell("1 / 0", metadata={"tags": ["nbval-skip", "skip-execution"]})
+    path = write(tmp_path / "07_lesson.ipynb", skipped, new_code_cell("1 + 1"))
+    lessons.main(["run", str(path)])
+    done = nbformat.read(path, as_version=4)
+    assert [cell.execution_count for cell in done.cells if cell.cell_type == "code"] == [None, 1]
+    assert done.cells[1].metadata.tags == ["nbval-skip", "skip-execution"]
+
+
 def test_the_cover_of_a_lesson_about_photos_is_a_jpeg(tmp_path):
     photo = "from minigen.images import *\nimport torch\nshow(image_grid(torch.rand(1, 3, 4, 4)), 'x', photos=True)"
     path = write(tmp_path / "07_lesson.ipynb", tagged(photo, "cover"))

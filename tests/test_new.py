@@ -37,7 +37,7 @@ FILES = {
     "train.py",
 }
 STEPS = 40
-ENVIRONMENT = {"MINIGEN_DEVICE": "cpu", "PYTHONPATH": str(house.ROOT)}
+ENVIRONMENT = {"MINIGEN_DEVICE": "cpu", "PYTHONPATH": f"{house.ROOT}{os.pathsep}{os.environ['PYTHONPATH']}"}
 
 
 def make_pictures(folder, count):

@@ -47,6 +47,11 @@ def test_the_doctor_and_the_project_want_the_same_python():
     assert PROJECT["requires-python"] == f">={doctor.PYTHON[0]}.{doctor.PYTHON[1]}"
 
 
+def test_pip_leaves_a_newer_torch_as_it_is_such_as_that_of_colab():
+    lowest = [line for line in PROJECT["dependencies"] if re.fullmatch(r"torch(vision)?>=[\d.]+", line)]
+    assert _names(lowest) == ["torch", "torchvision"]
+
+
 def test_every_dependency_has_a_lowest_version():
     lines = [line for extra in PROJECT["optional-dependencies"].values() for line in extra]
     bare = [line for line in PROJECT["dependencies"] + lines if ">=" not in line and "minigen[" not in line]
@@ -113,7 +118,7 @@ def test_the_package_works_from_the_wheel_alone(wheel, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"},
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}", "PYTHONSAFEPATH": "1"},
         capture_output=True,
         text=True,
     )

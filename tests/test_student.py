@@ -235,6 +235,7 @@ def test_the_links_of_the_real_copies_lead_somewhere(capsys, tmp_path):
     run(capsys, "student", tmp_path / "out")
     copies = {path: nbformat.read(path, as_version=4) for path in (tmp_path / "out").glob("*.ipynb")}
     assert len(copies) == len(LESSONS)
+    assert not [path for path in copies if "badge" in path.read_text(encoding="utf-8")]  # they open the lesson itself
     for path, lesson in copies.items():
         text = "\n\n".join(cell.source for cell in lesson.cells if cell.cell_type == "markdown")
         anchors = {anchor for title in house.headings(text) for anchor in house.anchors_of(title)}
@@ -293,10 +294,10 @@ def test_without_the_lessons_it_says_where_to_go(source, capsys, tmp_path, monke
 
 
 def cut_down(lesson):
-    """A lesson without all that takes time: its exercises, and what they need imported."""
-    cells = [cell for cell in lesson.cells if role(cell)]
+    """A lesson without all that takes time: the cell for Colab, its exercises, and what they need imported."""
+    colab, *cells = [cell for cell in lesson.cells if role(cell) or cell.id == "colab"]
     names = {node.id for cell in cells for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)}
-    return new_notebook(cells=[new_code_cell(imports_of(lesson, names)), *cells], metadata=lesson.metadata)
+    return new_notebook(cells=[colab, new_code_cell(imports_of(lesson, names)), *cells], metadata=lesson.metadata)
 
 
 def with_solutions(given, lesson):
@@ -374,6 +375,14 @@ def test_nbgrader_gives_answers_full_marks_and_stubs_none(course, who, points):
         assert {grade.name: grade.auto_score for grade in notebook.grades} == {f"q{k}": points for k in range(1, 7)}
         assert not notebook.needs_manual_grade
         assert notebook.max_score == 6
+
+
+@pytest.mark.parametrize("who", ["answered", "not_begun", "not_begun_of_nbgrader"])
+def test_nbgrader_keeps_the_cell_for_colab_and_does_not_run_it(course, who):
+    graded = nbformat.read(course / "autograded" / who / "short" / "lesson.ipynb", as_version=4)
+    counts = {cell.id: cell.execution_count for cell in graded.cells if cell.cell_type == "code"}
+    assert counts.pop("colab") is None
+    assert all(counts.values())
 
 
 def test_an_answer_that_is_not_right_ends_in_the_verdict_and_not_in_a_wall(course):

@@ -1,5 +1,6 @@
 """What the commands share that copy: the lessons are read, and a folder is written whole or not at all."""
 
+import re
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -11,10 +12,13 @@ from minigen.cli.lab import find_notebooks
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+BADGES = re.compile(r"^(\[!\[[^\]]*\]\(https://[^)]*\)\]\([^)]*\) ?)+\n\n", re.MULTILINE)
+
 
 def read_lessons() -> tuple[Path, dict[str, "NotebookNode"]]:
     """The folder of the lessons, and the lessons by their names without the ending.
 
+    They come without the badges below their titles, which open the lesson itself and not a copy of it.
     Raises FileNotFoundError where there is none, ValueError where one is no notebook.
     """
     import nbformat
@@ -29,6 +33,8 @@ def read_lessons() -> tuple[Path, dict[str, "NotebookNode"]]:
         try:
             lessons[path.stem] = nbformat.read(path, as_version=4)
             nbformat.validate(lessons[path.stem])
+            for cell in lessons[path.stem].cells[:1]:
+                cell.source = BADGES.sub("", cell.source)
         except Exception as error:  # whatever is wrong with a file, nbformat raises many kinds
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise ValueError(

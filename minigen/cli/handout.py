@@ -52,7 +52,7 @@ def export(out: str | Path) -> str:
 
 def _pages(folder: Path, lessons: dict[str, NotebookNode]) -> dict[str, str]:
     """The file names and the texts of all pages."""
-    lessons = {name: _without_widgets(lesson) for name, lesson in lessons.items()}
+    lessons = {name: _as_run(lesson) for name, lesson in lessons.items()}
     titles = {name: _first(r"^# +(.+)$", lesson) or name for name, lesson in lessons.items()}
     names = list(lessons)
     pages = {}
@@ -72,8 +72,12 @@ def _short(title: str) -> str:
     return title.split(":")[0]
 
 
-def _without_widgets(lesson: NotebookNode) -> NotebookNode:
-    """Widgets are empty boxes where no kernel is, and a still picture stands beside."""
+def _as_run(lesson: NotebookNode) -> NotebookNode:
+    """A lesson without the cell for Colab, which is never run, and without widgets.
+
+    Those are empty boxes where no kernel is, and a still picture stands beside.
+    """
+    lesson.cells = [cell for cell in lesson.cells if "skip-execution" not in cell.metadata.get("tags", [])]
     for cell in lesson.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]

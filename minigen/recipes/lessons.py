@@ -1,7 +1,9 @@
 """Run the lessons: execute them in place as they are committed, or repeat one over seeds to measure its spread.
+Or put them online: write where at GitHub the repository is, for the links that open them in Colab and Binder.
 
 python -m minigen.recipes.lessons run NOTEBOOK ...
 python -m minigen.recipes.lessons repeat NOTEBOOK --seeds 0 1 2
+python -m minigen.recipes.lessons online OWNER/NAME
 """
 
 import argparse
@@ -19,6 +21,26 @@ from nbformat import NotebookNode
 TIMEOUT = 600  # seconds for one cell
 ENDINGS = {"image/png": ".png", "image/jpeg": ".jpg"}
 KEPT = {"tags", "nbgrader"}  # of a cell's metadata: the rest is what an editor or a run left there
+
+OWNER_NAME = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9._-]+(?<!\.git)")
+REPOSITORY = re.compile(r'^Repository = "https://github\.com/(.+)"$', re.MULTILINE)  # in pyproject.toml
+BADGES = """\
+[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]\
+(https://colab.research.google.com/github/{address}/blob/main/notebooks/{name}) \
+[![launch binder](https://mybinder.org/badge_logo.svg)]\
+(https://mybinder.org/v2/gh/{address}/HEAD?labpath=notebooks/{name})
+"""
+COLAB = """\
+import os
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:  # only on Colab
+    url = "https://github.com/{address}"
+    get = f"cd /content; [ -e minigen ] || git clone --depth 1 {{url}} minigen && pip install -q ./minigen"
+    subprocess.check_call(get, shell=True)
+    os.chdir("/content/minigen/notebooks")
+"""
 
 
 def run(path: Path) -> None:
@@ -83,6 +105,46 @@ def clean(notebook: NotebookNode) -> None:
         cell.metadata = NotebookNode({key: value for key, value in cell.metadata.items() if key in KEPT})
 
 
+def online(address: str, clone: Path) -> None:
+    """Write the repository's address at GitHub, OWNER/NAME, into pyproject.toml, README.md and all lessons of a clone.
+
+    A lesson has it in the badges below its title and in the cell that installs the course in Colab. Outputs stay.
+    Raises ValueError or OSError, with nothing written, for what is no such address or no clone.
+    """
+    if not OWNER_NAME.fullmatch(address):
+        raise ValueError(f"{address!r} is no address at GitHub: expected OWNER/NAME, such as ada/minigen")
+    pages = [clone / "pyproject.toml", clone / "README.md"]
+    if not all(path.is_file() for path in pages):
+        raise FileNotFoundError("the lessons are not below this folder: go to the top folder of your clone of minigen")
+    texts = {path: path.read_text(encoding="utf-8") for path in pages}
+    found = REPOSITORY.search(texts[pages[0]])
+    if found is None:
+        raise ValueError(f'{pages[0]} has no line Repository = "https://github.com/OWNER/NAME": go to your clone')
+    present = re.compile(rf"(github\.com/|/github/|/gh/){re.escape(found[1])}(?![\w-]|\.\w)")
+    texts = {path: present.sub(rf"\g<1>{address}", text) for path, text in texts.items()}
+    for path in sorted((clone / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        put_online(notebook, address, path.name)
+        texts[path] = nbformat.writes(notebook) + "\n"
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8", newline="\n")
+    print(f"https://github.com/{address} now stands in {len(texts)} files: commit them")
+
+
+def put_online(notebook: NotebookNode, address: str, name: str) -> None:
+    """Give the lesson `name` its badges, and the cell for Colab, which opens a notebook without its repository.
+
+    Colab has PyTorch, and pip leaves it as it is. Whatever runs the lessons elsewhere skips the cell.
+    """
+    first, *others = notebook.cells
+    title, _, text = first.source.partition("\n\n")
+    text = re.sub(r"\A\[!\[.+\n+", "", text)
+    first.source = f"{title}\n\n{BADGES.format(address=address, name=name)}\n{text}"
+    colab = nbformat.v4.new_code_cell(COLAB.format(address=address).rstrip(), id="colab")
+    colab.metadata.tags = ["nbval-skip", "skip-execution"]
+    notebook.cells = [first, colab, *(cell for cell in others if cell.id != colab.id)]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m minigen.recipes.lessons", description=__doc__)
@@ -92,10 +154,17 @@ def main(arguments: list[str] | None = None) -> None:
     repeating = commands.add_parser("repeat", help="measure the spread over seeds")
     repeating.add_argument("notebook", type=Path)
     repeating.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    going_online = commands.add_parser("online", help="write the repository's address, in the top folder of a clone")
+    going_online.add_argument("address", metavar="OWNER/NAME", help="where at GitHub the repository is")
     options = parser.parse_args(arguments)
     if options.command == "run":
         for path in options.notebooks:
             run(path)
+    elif options.command == "online":
+        try:
+            online(options.address, Path())
+        except (ValueError, OSError) as error:
+            parser.exit(2, f"{parser.prog}: {error}\n")
     else:
         repeat(options.notebook, options.seeds)
 
