@@ -460,6 +460,14 @@ def _prose_problems(prose: list[tuple[int, str]], folder: Path) -> Iterator[str]
     for k, text in plain:
         yield from (f"cell {k} {problem}" for problem in _picture_problems(text))
         yield from (f"cell {k} {problem}" for problem in link_problems(text, folder, anchors))
+        yield from (f"cell {k} {problem}" for problem in _citation_problems(text))
+
+
+def _citation_problems(text: str) -> Iterator[str]:
+    """Papers with a year that their number on arXiv speaks against: print follows the preprint in two years at most."""
+    for year, number in re.findall(r"\b(\d{4})\]\(https://arxiv\.org/abs/(\d{4}\.\d+)\)", text):
+        if not 0 <= int(year) - 2000 - int(number[:2]) <= 2:
+            yield f"says {year} of arXiv:{number}"
 
 
 def headings(text: str, level: int | None = None) -> list[str]:

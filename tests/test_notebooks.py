@@ -4,6 +4,7 @@ That its cells run is another matter: `pytest` alone executes them, by nbval.
 """
 
 import copy
+from itertools import pairwise
 
 import house
 import nbformat
@@ -21,6 +22,12 @@ def test_a_lesson_is_in_order(path):
 
 def test_the_first_two_lessons_are_there():
     assert [path.name[:3] for path in NOTEBOOKS][:2] == ["00_", "01_"]
+
+
+def test_a_lesson_ends_with_links_to_its_neighbours():
+    ends = {path.name: nbformat.read(path, as_version=4).cells[-1].source for path in NOTEBOOKS}
+    for one, next_one in pairwise(ends):
+        assert f"]({next_one})" in ends[one] and f"]({one})" in ends[next_one], f"{one} and {next_one}"
 
 
 # --- the checker itself -------------------------------------------------------------------------------------
@@ -98,6 +105,7 @@ BAD = {  # what is done to the good lesson, and a word of the one problem that c
     "dead link": (lambda n: _source(n, PROSE.replace("01_next", "01_later"), 0), "links to 01_later.ipynb"),
     "dead anchor": (lambda n: _source(n, PROSE.replace("#Exercises", "#Games"), 0), "no heading is called so"),
     "dead reference": (lambda n: _source(n, PROSE + "\n\n[a]: gone.md", 0), "links to gone.md"),
+    "wrong paper": (lambda n: _source(n, PROSE + "[A, 2018](https://arxiv.org/abs/2006.11239)", 0), "2018 of arXiv"),
     "mute picture": (lambda n: _display(n, PICTURE["data"]), "alt text ''"),
     "mumbled picture": (lambda n: _display(n, PICTURE["data"], {"image/png": {"alt": "plot"}}), "alt text 'plot'"),
     "mute drawing": (lambda n: _display(n, {"image/svg+xml": "<svg/>"}), "alt text ''"),
