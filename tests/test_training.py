@@ -1108,24 +1108,25 @@ def one_update(model, optimizer, seed):
 
 def test_muon_moves_the_matrices_inside_as_torchs_muon_does_and_the_rest_as_adamw_does():
     both, apart = a_network_for_muon(), a_network_for_muon()
+    before = copy.deepcopy(both)
     optimizer, matrices, _ = muon_for(both)
     assert [tuple(matrix.shape) for matrix in matrices] == [(8, 8), (6, 8)]
     _, apart_matrices, apart_others = muon_for(apart)
     muon = torch.optim.Muon(apart_matrices, lr=0.02, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     adamw = torch.optim.AdamW(apart_others, lr=0.01, betas=(0.9, 0.99), weight_decay=0.01)
-    for k in range(3):
-        one_update(both, optimizer, k)
-        x = torch.randn(16, 4, generator=torch.Generator().manual_seed(k))
-        apart.zero_grad()
-        (apart(x) - x.sum(dim=1, keepdim=True)).square().mean().backward()
-        muon.step()
-        adamw.step()
-    for found, expected in zip(both.parameters(), apart.parameters(), strict=True):
-        # torch's own rounds to bfloat16, which shows most in directions in which there is hardly a gradient
-        torch.testing.assert_close(found, expected, rtol=0, atol=4e-3)
-        assert (found - expected).abs().mean() < 5e-4  # three steps of 0.011 each, in the mean
-    still = a_network_for_muon()
-    assert all((p - before).abs().max() > 5e-3 for p, before in zip(both.parameters(), still.parameters(), strict=True))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for p, q in zip(both.parameters(), apart.parameters(), strict=True):
+            p.grad = torch.randn(p.shape, generator=generator)
+            if p.ndim == 2:  # torch's own rounds to bfloat16, and a singular value near 0 drowns in that
+                u, values, v = torch.linalg.svd(p.grad, full_matrices=False)
+                p.grad = u @ values.clamp(min=0.3 * values.max()).diag() @ v
+            q.grad = p.grad.clone()
+        for part in (optimizer, muon, adamw):
+            part.step()
+    for found, expected, start in zip(both.parameters(), apart.parameters(), before.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)
+        assert (found - start).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (24, 8), (8, 24)])
