@@ -80,3 +80,25 @@ def test_a_lesson_that_fails_is_not_saved(tmp_path):
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
         lessons.main(["run", str(path)])
     assert path.read_bytes() == before
+
+
+def test_cost_prints_time_and_memory_of_each_lesson_and_saves_nothing(tmp_path, capsys):
+    light = write(tmp_path / "07_light.ipynb", new_code_cell("1 + 1"))
+    heavy = write(
+        tmp_path / "08_heavy.ipynb", new_code_cell("import time\nx = b'x' * 1_000_000_000\ntime.sleep(1)\ndel x")
+    )
+    before = light.read_bytes(), heavy.read_bytes()
+    lessons.main(["cost", str(light), str(heavy)])
+    rows = [[part.strip() for part in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[4:]]
+    assert [row[0] for row in rows] == ["07_light", "08_heavy", "all"]
+    assert [row[2] for row in rows] == ["6", "6", "36"]
+    assert 0.9 < float(rows[1][3]) - float(rows[0][3]) < 1.3
+    assert (light.read_bytes(), heavy.read_bytes()) == before
+
+
+def test_cost_fails_where_a_lesson_takes_more_than_it_may(tmp_path, monkeypatch):
+    monkeypatch.setattr(lessons, "MEMORY_GB", 0.001)
+    path = write(tmp_path / "07_lesson.ipynb", new_code_cell("1 + 1"))
+    with pytest.raises(SystemExit) as stopped:
+        lessons.main(["cost", str(path)])
+    assert stopped.value.code == 1

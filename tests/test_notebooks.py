@@ -3,12 +3,17 @@
 That its cells run is another matter: `pytest` alone executes them, by nbval.
 """
 
+import ast
 import copy
+import importlib
+import re
 from itertools import pairwise
 
 import house
 import nbformat
 import pytest
+
+from minigen.exercises import Exercise
 
 NOTEBOOKS = sorted((house.ROOT / "notebooks").glob("*.ipynb"))
 
@@ -18,6 +23,17 @@ def test_a_lesson_is_in_order(path):
     notebook = nbformat.read(path, as_version=4)
     problems = house.notebook_problems(notebook, name=path.name, folder=path.parent)
     assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_solutions_and_hints_use_only_modules_that_the_lesson_has_imported(path):
+    code = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
+    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    imported = {alias.asname or alias.name for node in imports for alias in node.names}
+    exercises = vars(importlib.import_module(f"minigen.exercises.lesson_{path.name[:2]}")).values()
+    for exercise in (found for found in exercises if isinstance(found, Exercise)):
+        shown = "\n".join([exercise.solution().code, *exercise.hints])
+        assert set(re.findall(r"\b(math|torch|F|nn|np|random)\.\w", shown)) <= imported, exercise.name
 
 
 def test_the_first_two_lessons_are_there():

@@ -345,8 +345,8 @@ q2 = Exercise(
 
 
 def attention(q, k, v, mask):
-    scores = q @ k.mT / math.sqrt(q.shape[2])  # [N,L,M]
-    scores = scores.masked_fill(~mask[:, None], -math.inf)
+    scores = q @ k.mT / q.shape[2] ** 0.5  # [N,L,M]
+    scores = scores.masked_fill(~mask[:, None], float("-inf"))
     return scores.softmax(dim=2) @ v  # [N,L,E]
 
 
@@ -501,9 +501,9 @@ q3 = Exercise(
         weights_alone,
     ],
     hints=[
-        "The scores are `q @ k.mT / math.sqrt(d)`, [N,L,M]: a row for each place, a column for each word.",
-        "`mask[:, None]` is [N,1,M], the same for all places; `masked_fill(~mask[:, None], -math.inf)` shuts filling "
-        "out.",
+        "The scores are `q @ k.mT / d ** 0.5`, [N,L,M]: a row for each place, a column for each word.",
+        "`mask[:, None]` is [N,1,M], the same for all places; `masked_fill(~mask[:, None], float('-inf'))` shuts "
+        "filling out.",
         "Each place's weights must sum to 1 over the words: `softmax(dim=2)`. Then `@ v`.",
     ],
     praise="These few lines are where a picture hears what you asked for, and how Stable Diffusion hears it too.",
@@ -702,7 +702,7 @@ def convert_scales(scales, source, target):
     if target == "paper":
         return s - 1
     if target == "pipeline":
-        return s.masked_fill(s < 1, math.nan)
+        return s.masked_fill(s < 1, float("nan"))
     return s
 
 
@@ -831,7 +831,7 @@ q5 = Exercise(
     hints=[
         "Two steps: from the source to the course's s, and from s to the target.",
         "cond + w (cond - uncond) = uncond + (w + 1) (cond - uncond). When is that cond alone?",
-        "From a pipeline: `scales.clamp(min=1)`. To a pipeline: `s.masked_fill(s < 1, math.nan)`.",
+        "From a pipeline: `scales.clamp(min=1)`. To a pipeline: `s.masked_fill(s < 1, float('nan'))`.",
     ],
     praise="Before you compare two scales you ask now what each of them multiplies, and what 0 means.",
     explanation=(

@@ -1,8 +1,9 @@
-"""Run the lessons: execute them in place as they are committed, or repeat one over seeds to measure its spread.
+"""Run the lessons: execute them in place as they are committed, repeat one over seeds, or measure what they cost.
 Or put them online: write where at GitHub the repository is, for the links that open them in Colab and Binder.
 
 python -m minigen.recipes.lessons run NOTEBOOK ...
 python -m minigen.recipes.lessons repeat NOTEBOOK --seeds 0 1 2
+python -m minigen.recipes.lessons cost NOTEBOOK ...
 python -m minigen.recipes.lessons online OWNER/NAME
 """
 
@@ -11,15 +12,21 @@ import base64
 import json
 import os
 import re
+import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
+import psutil
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-TIMEOUT = 600  # seconds for one cell
+from minigen import runtime
+
+TIMEOUT = 1200  # seconds for one cell: those of a slow machine take longer than the 90 that are meant
 ENDINGS = {"image/png": ".png", "image/jpeg": ".jpg"}
+MINUTES, LONGER, MINUTES_OF_ALL, MEMORY_GB = 6, {"06": 10}, 36, 4  # what a lesson may take on two cores
 KEPT = {"tags", "nbgrader"}  # of a cell's metadata: the rest is what an editor or a run left there
 
 OWNER_NAME = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9._-]+(?<!\.git)")
@@ -50,7 +57,7 @@ def run(path: Path) -> None:
     """
     notebook = nbformat.read(path, as_version=4)
     os.environ["MINIGEN_WIDGETS"] = "0"  # still pictures: a saved widget is an empty box without its kernel
-    seconds = execute(notebook, path.parent)
+    cost = execute(notebook, path.parent)
     clean(notebook)
     nbformat.write(notebook, path)
     for cell in notebook.cells:
@@ -60,7 +67,7 @@ def run(path: Path) -> None:
             cover = path.parent / "pictures" / f"{path.stem}{ENDINGS[kind]}"
             cover.parent.mkdir(exist_ok=True)
             cover.write_bytes(base64.b64decode(data[kind]))
-    print(f"{path.name}: {seconds:.0f} s, {path.stat().st_size / 1000:.0f} KB", flush=True)
+    print(f"{path.name}: {cost.seconds:.0f} s, {path.stat().st_size / 1000:.0f} KB", flush=True)
 
 
 def repeat(path: Path, seeds: list[int]) -> None:
@@ -77,9 +84,9 @@ def repeat(path: Path, seeds: list[int]) -> None:
             if cell.cell_type == "code":
                 cell.source = re.sub(r"^SEED = \d+", f"SEED = {seed}", cell.source, flags=re.MULTILINE)
         notebook.cells.append(nbformat.v4.new_code_cell("import json; print(json.dumps(results))"))
-        seconds = execute(notebook, path.parent)
+        cost = execute(notebook, path.parent)
         measured.append(json.loads(notebook.cells[-1].outputs[0].text))
-        print(f"seed {seed}: {seconds:.0f} s, {measured[-1]}", flush=True)
+        print(f"seed {seed}: {cost.seconds:.0f} s, {measured[-1]}", flush=True)
     results = {name: [run[name] for run in measured] for name in measured[0]}
     file = path.parent / "results" / f"{path.stem}.json"
     file.parent.mkdir(exist_ok=True)
@@ -87,14 +94,59 @@ def repeat(path: Path, seeds: list[int]) -> None:
     file.write_text(json.dumps({"command": command, "seeds": seeds, **results}, indent=2) + "\n", encoding="utf-8")
 
 
-def execute(notebook: NotebookNode, folder: Path) -> float:
-    """Run all cells in `folder`, as Jupyter does, and return the seconds; an error in a cell is raised."""
-    begun = time.perf_counter()
-    # Without widget state: GitHub refuses to show a page that holds it
-    NotebookClient(
-        notebook, timeout=TIMEOUT, resources={"metadata": {"path": str(folder)}}, store_widget_state=False
-    ).execute()
-    return time.perf_counter() - begun
+def cost(paths: list[Path]) -> bool:
+    """Execute lessons without saving them, print what each takes as a table, and return whether that is within budget.
+
+    The budget is meant for two cores that have nothing else to do.
+    """
+    machine = runtime.report()
+    print(f"{machine['device_name']}, {machine['threads']} threads, {machine['precision']}, torch {machine['torch']}\n")
+    print("| lesson | minutes | at most | memory, GB | at most |\n|---|---:|---:|---:|---:|", flush=True)
+    total, within = 0.0, True
+    for path in paths:
+        seconds, memory = execute(nbformat.read(path, as_version=4), path.parent)
+        most = LONGER.get(path.stem[:2], MINUTES)
+        print(f"| {path.stem} | {seconds / 60:.1f} | {most} | {memory / 1e9:.1f} | {MEMORY_GB} |", flush=True)
+        within = within and seconds <= 60 * most and memory <= MEMORY_GB * 1e9
+        total += seconds
+    if len(paths) > 1:
+        print(f"| all | {total / 60:.1f} | {MINUTES_OF_ALL} | | |")
+    return within and total <= 60 * MINUTES_OF_ALL
+
+
+class Cost(NamedTuple):
+    """What a lesson took."""
+
+    seconds: float
+    memory: int  # bytes, at the most, of the kernel and what it started
+
+
+def execute(notebook: NotebookNode, folder: Path) -> Cost:
+    """Run all cells in `folder`, as Jupyter does; an error in a cell is raised."""
+    begun, ended, memory = time.perf_counter(), threading.Event(), [0]
+
+    def watch():
+        while not ended.wait(0.2):
+            memory.append(sum(map(_memory_of, psutil.Process().children(recursive=True))))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        # Without widget state: GitHub refuses to show a page that holds it
+        NotebookClient(
+            notebook, timeout=TIMEOUT, resources={"metadata": {"path": str(folder)}}, store_widget_state=False
+        ).execute()
+    finally:
+        ended.set()
+        watcher.join()
+    return Cost(time.perf_counter() - begun, max(memory))
+
+
+def _memory_of(process: psutil.Process) -> int:
+    try:
+        return process.memory_info().rss
+    except psutil.Error:  # it has just ended
+        return 0
 
 
 def clean(notebook: NotebookNode) -> None:
@@ -154,12 +206,17 @@ def main(arguments: list[str] | None = None) -> None:
     repeating = commands.add_parser("repeat", help="measure the spread over seeds")
     repeating.add_argument("notebook", type=Path)
     repeating.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    costing = commands.add_parser("cost", help="measure time and memory of lessons, on two cores with nothing else to do")
+    costing.add_argument("notebooks", nargs="+", type=Path)
     going_online = commands.add_parser("online", help="write the repository's address, in the top folder of a clone")
     going_online.add_argument("address", metavar="OWNER/NAME", help="where at GitHub the repository is")
     options = parser.parse_args(arguments)
     if options.command == "run":
         for path in options.notebooks:
             run(path)
+    elif options.command == "cost":
+        if not cost(options.notebooks):
+            parser.exit(1, "that is more than a lesson may take\n")
     elif options.command == "online":
         try:
             online(options.address, Path())
