@@ -304,6 +304,7 @@ def notebook_problems(notebook: dict, *, name: str, folder: Path) -> list[str]:
         for output in cell["outputs"]:
             problems += [f"cell {k} {problem}" for problem in _output_problems(output)]
     problems += _prose_problems(prose, folder)
+    problems += _file_problems(code, folder)
     problems += _exercise_problems(code)
     problems += _note_problems(notebook["cells"])
 
@@ -371,6 +372,43 @@ def _exercise_problems(code: list[tuple[int, dict]]) -> Iterator[str]:
         is_answer = should is not None and not should["grade"]
         if marks != [_ANSWER_BEGINS, _ANSWER_ENDS] * is_answer:
             yield f"cell {k} has the marks {marks}, expected {'those of one solution' if is_answer else 'none'}"
+
+
+_FILE = re.compile(r"\.(png|jpe?g|gif|json|csv|txt|npy|npz|pt|pth|safetensors)$", re.I)
+
+
+def _file_problems(code: list[tuple[int, dict]], folder: Path) -> Iterator[str]:
+    """Files that a lesson names to read, and that neither lie beside it nor were written by a cell before."""
+    written = set()
+    for k, cell in code:
+        try:
+            tree = _parse(cell["source"])
+        except SyntaxError:
+            continue  # reported once for the whole notebook
+        calls = sorted(
+            (node for node in ast.walk(tree) if isinstance(node, ast.Call)),
+            key=lambda call: (call.lineno, call.col_offset, -(call.end_col_offset or 0)),
+        )
+        for call in calls:
+            writes = ast.unparse(call.func).split(".")[-1].startswith(("save", "write"))
+            # Path("x").write_text(...) has the name in what it is called on; any other call in its arguments
+            given = [*call.args, *(word.value for word in call.keywords), *(ast.walk(call.func) if writes else ())]
+            for name in (_file_name(node) for node in given):
+                if name and writes:
+                    written.add(name)
+                elif name and name not in written and not (folder / name).exists():
+                    yield f"cell {k} reads {name}, which is not beside it and was not saved before"
+
+
+def _file_name(node: ast.AST) -> str | None:
+    """The name of a file that a string spells, {braces} included."""
+    if isinstance(node, ast.JoinedStr):
+        name = "".join(
+            part.value if isinstance(part, ast.Constant) else f"{{{ast.unparse(part.value)}}}" for part in node.values
+        )
+    else:
+        name = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+    return name if _FILE.search(name) and not re.search(r"^[a-z]+://|[*?]", name) else None  # no address, no pattern
 
 
 def _note_problems(cells: list[dict]) -> Iterator[str]:

@@ -91,6 +91,12 @@ def test_a_picture_does_not_depend_on_its_neighbours_in_the_batch(kind):
 
 
 @each_shape
+def test_two_passes_in_eval_mode_are_equal(kind):
+    model, given = a_denoiser(kind), some_input(kind)
+    assert torch.equal(model(*given), model(*given))
+
+
+@each_shape
 def test_time_condition_and_every_place_matter(kind):
     model, (x_t, t, cond) = a_denoiser(kind), some_input(kind)
     before = model(x_t, t, cond)

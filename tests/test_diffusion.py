@@ -86,6 +86,17 @@ def test_noisy_pictures_have_the_mean_and_the_variance_of_the_formula(process):
     assert_close(x_t.var(dim=1), sigma.square(), rtol=0.05, atol=1e-3)
 
 
+def test_noise_in_one_step_has_the_mean_and_the_variance_of_all_steps_in_turn():
+    """Each step keeps a share of 1 - beta of the variance and adds beta."""
+    betas, mean, variance = [0.1, 0.3, 0.6], 0.8, 0.0
+    process, x0 = NoiseSchedule(torch.tensor(betas)), torch.full((1, 40_000), 0.8)
+    for t, beta in enumerate(betas):
+        mean, variance = math.sqrt(1 - beta) * mean, (1 - beta) * variance + beta
+        x_t = process.add_noise(x0, normal(1, 40_000, seed=t), torch.tensor([t]))
+        assert x_t.mean().item() == pytest.approx(mean, abs=0.02)
+        assert x_t.var().item() == pytest.approx(variance, rel=0.03)
+
+
 @each_schedule
 def test_noise_is_added_as_by_diffusers(name):
     x0, noise, t = normal(4, 3, 5, 5), normal(4, 3, 5, 5, seed=1), torch.tensor([0, 13, 500, 999])
@@ -247,6 +258,13 @@ def test_guidance_starts_at_no_condition_and_goes_through_the_condition_in_every
     cond, null_cond = torch.tensor([5.0, 1, -2]), torch.tensor([1.0, 2, 3])
     said = guided(a_model, cond, null_cond, scale)(normal(2, 3, 4, 4), torch.zeros(2))
     assert_close(said, torch.tensor(expected).view(1, 3, 1, 1).expand(2, 3, 4, 4))
+
+
+def test_all_eight_channels_of_latents_are_guided():
+    """Three are all of a picture, but not of latents."""
+    cond, null_cond = torch.arange(8.0), torch.full((8,), -1.0)
+    said = guided(a_model, cond, null_cond, 3)(normal(2, 8, 4, 4), torch.zeros(2))
+    assert_close(said, torch.arange(2.0, 24, 3).view(1, 8, 1, 1).expand(2, 8, 4, 4))  # -1 + 3 (k + 1)
 
 
 @pytest.mark.parametrize(("scale", "passes"), [(1, ["cat"]), (0, [None]), (3, [None, "cat"])])

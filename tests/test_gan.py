@@ -470,6 +470,15 @@ def test_a_players_update_leaves_the_other_alone(rates, resting):
         assert torch.equal(weights_of(getattr(game, name)), before[name]) == (name == resting)
 
 
+def test_each_player_is_updated_once_a_step_the_discriminator_first():
+    game, order = a_game(), []
+    for name, player in (("d", game.d), ("g", game.g)):
+        game.step.optimizers[player].register_step_post_hook(lambda *_, name=name: order.append(name))
+    for number in range(2):
+        game.step(a_batch(number))
+    assert order == ["d", "g", "d", "g"]
+
+
 def test_without_a_weight_there_is_no_penalty():
     with_none, twin = a_game(r1_weight=0.0), a_game()
     torch.manual_seed(0)

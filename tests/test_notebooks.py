@@ -145,6 +145,9 @@ BAD = {  # what is done to the good lesson, and a word of the one problem that c
     "fetched address": (lambda n: _source(n, "read('https://example.org/x.csv')", 3), "a URL"),
     "download": (lambda n: _source(n, "load(root='.', download=True)", 3), "download=True"),
     "hub": (lambda n: _source(n, "import torch\ntorch.hub.load('a', 'b')", 3), "torch.hub.load"),
+    "unsaved file": (lambda n: _source(n, "read('a.png')", 3), "reads a.png"),
+    "file saved too late": (lambda n: _source(n, "read(f'{d}/a.pt')\nsave(1, f'{d}/a.pt')", 3), "reads {d}/a.pt"),
+    "results of nobody": (lambda n: _source(n, "Path('results/x.json').read_text()", 3), "reads results/x.json"),
     "shell": (lambda n: _source(n, "!pip install x", 3), "shell line"),
     "widget bar": (lambda n: _source(n, "from tqdm.auto import tqdm", 3), "tqdm"),
     "too large": (lambda n: _source(n, "# " + "x" * house.MAX_BYTES, 3), "bytes, at most 500,000"),
@@ -241,6 +244,10 @@ def test_the_checker_finds_a_wrong_name(folder, name):
         "data = scenes\ndata.anything",
         "def f(data):\n    return data.anything",
         "await scenes",
+        "save(1, f'{d}/a.pt')\nread(f'{d}/a.pt')",
+        "figure.savefig('a.png')\nread('a.png')",
+        "Path('a.json').write_text('1')\nPath('a.json').read_text()",
+        "read('01_next.ipynb')",
     ],
 )
 def test_the_checker_leaves_alone(folder, text):

@@ -24,7 +24,7 @@ from minigen.data import (
 )
 from minigen.data.glyphs import draw_glyph
 from minigen.data.grammar import BACKGROUNDS, OBJECTS, RELATIONS
-from minigen.data.scenes import SPLITS, _draw
+from minigen.data.scenes import SPLITS, _belongs, _draw, _paint, _scene_layout
 
 
 def every_combination():
@@ -115,6 +115,16 @@ def test_splits_share_no_scene():
         del fields["turned"]  # another caption for the same picture
         for row in zip(*(values.tolist() for values in fields.values()), strict=True):
             assert seen.setdefault(row, split) == split
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_scene_belongs_to_one_split_alone_whichever_way_its_caption_is_turned(split):
+    """There are too many scenes for splits that overlap to share one of a few thousand."""
+    fields = _draw(split, 0, np.arange(2_000))
+    for turned in (fields["turned"], 1 - fields["turned"]):
+        homes = [name for name in SPLITS if _belongs(fields | {"turned": turned}, name).any()]
+        assert homes == [split]
+        assert _belongs(fields | {"turned": turned}, split).all()
 
 
 def test_what_makes_a_scene_is_drawn_evenly():
@@ -229,6 +239,16 @@ def test_objects_lie_wholly_inside_the_picture():
     touched = (frames - ground).abs().amax(1) > 0.1
     edge = torch.cat([touched[:, 0], touched[:, -1], touched[:, :, 0], touched[:, :, -1]], dim=1)
     assert edge.float().mean() < 0.02
+
+
+def test_an_object_of_the_grounds_own_colour_is_not_to_be_seen():
+    """Not its edges either, where it is half transparent."""
+    fields = _draw("train", 0, np.arange(16)) | {"background": np.full(16, list(BACKGROUNDS).index("white"))}
+    fields |= {name: np.full(16, 12) for name in ("ground_shade", "shade0", "shade1")}  # as bright as it is
+    ground = torch.tensor(BACKGROUNDS["white"][1:]).view(3, 1, 1) / 255
+    alpha = torch.linspace(0, 1, 20).minimum(torch.linspace(1, 0, 20)[:, None]).expand(3, 40, 1, 20, 20)
+    drawn = _paint(fields, _scene_layout(fields), torch.cat([ground * alpha, alpha], dim=2), 64)
+    torch.testing.assert_close(drawn, ground.expand(16, -1, 64, 64), rtol=0, atol=1e-5)
 
 
 def test_a_glyph_is_premultiplied():

@@ -206,7 +206,7 @@ def main(arguments: list[str] | None = None) -> None:
     repeating = commands.add_parser("repeat", help="measure the spread over seeds")
     repeating.add_argument("notebook", type=Path)
     repeating.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    costing = commands.add_parser("cost", help="measure time and memory of lessons, on two cores with nothing else to do")
+    costing = commands.add_parser("cost", help="measure time and memory, on cores with nothing else to do")
     costing.add_argument("notebooks", nargs="+", type=Path)
     going_online = commands.add_parser("online", help="write the repository's address, in the top folder of a clone")
     going_online.add_argument("address", metavar="OWNER/NAME", help="where at GitHub the repository is")
