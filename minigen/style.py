@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.transforms.functional import center_crop
 
 from minigen import runtime
 from minigen.images import to_signed, to_unit
@@ -447,6 +446,8 @@ def film(picture: Tensor, views: Tensor, size: int) -> Tensor:
 
     A view is an affine map as `F.affine_grid` takes it: from places in the frame to places in the square.
     """
+    from torchvision.transforms.functional import center_crop  # here, as it takes seconds to load
+
     picture = center_crop(picture, min(picture.shape[1:]))
     grid = F.affine_grid(views, (len(views), 3, size, size), align_corners=False)
     return F.grid_sample(picture.expand(len(views), -1, -1, -1), grid, padding_mode="reflection", align_corners=False)

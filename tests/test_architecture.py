@@ -1,5 +1,6 @@
 """The house stands: imports go down only, nothing is unpickled, importing is quick and quiet."""
 
+import functools
 import re
 import subprocess
 import sys
@@ -27,9 +28,12 @@ CORE = _packages_of(PROJECT["dependencies"])
 EXTRAS = {name: _packages_of(lines) for name, lines in PROJECT["optional-dependencies"].items()}
 
 
+distributions = functools.cache(metadata.packages_distributions)  # it reads about all that is installed: once will do
+
+
 def _undeclared(modules, packages):
     """Modules, not of the standard library, that none of `packages` brings."""
-    brings = metadata.packages_distributions()
+    brings = distributions()
     return {
         module
         for module in modules - set(sys.stdlib_module_names) - {"minigen"}

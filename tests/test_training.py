@@ -5,7 +5,6 @@ import math
 import os
 import pickle
 import random
-import signal
 import socket
 import subprocess
 import sys
@@ -1017,25 +1016,12 @@ def start(*command: str, folder: Path) -> subprocess.Popen:
 
 
 def test_a_run_killed_five_times_ends_like_one_that_was_not(tmp_path):
-    uninterrupted = start(worker.__file__, "resume", folder=tmp_path / "uninterrupted")
-    chance, reached = random.Random(), [0]
-    for _ in range(5):
-        run = start(worker.__file__, "resume", folder=tmp_path / "killed")
-        for _ in range(chance.randint(1, 15)):
-            done = int(run.stdout.readline())
-        time.sleep(chance.random() * 0.005)  # in the middle of an update, or of a save
-        run.kill()
-        assert run.wait() == -signal.SIGKILL
-        run.stdout.close()
-        assert done > reached[-1]
-        reached.append(done)
-    last = start(worker.__file__, "resume", folder=tmp_path / "killed")
-    output, _ = last.communicate(timeout=60)
-    assert last.returncode == 0
-    assert int(output.split()[0]) > reached[-1] and int(output.split()[-1]) == worker.RESUME_STEPS
-
-    output, _ = uninterrupted.communicate(timeout=60)
-    assert output.split() == [str(step) for step in range(1, worker.RESUME_STEPS + 1)]
+    run = start(worker.__file__, "kill", folder=tmp_path)
+    output, _ = run.communicate(timeout=300)
+    assert run.returncode == 0  # the worker looks whether each kill came before the end, and whether the rest went well
+    killed_after, last = ([int(update) for update in line.split()] for line in output.splitlines())
+    assert len(killed_after) == 5 and killed_after == sorted(set(killed_after))
+    assert last[0] > killed_after[-1] and last == list(range(last[0], worker.RESUME_STEPS + 1))
     whole, resumed = (tmp_path / name / "last.safetensors" for name in ("uninterrupted", "killed"))
     expected = training.load_checkpoint(whole)
     for name in ("model", "ema", "optimizer", "scheduler", "generator", "random"):
@@ -1045,7 +1031,7 @@ def test_a_run_killed_five_times_ends_like_one_that_was_not(tmp_path):
 
 def test_a_kill_while_saving_leaves_a_whole_file(tmp_path):
     run = start(worker.__file__, "save", folder=tmp_path)
-    output, _ = run.communicate(timeout=60)
+    output, _ = run.communicate(timeout=300)
     assert run.returncode == 0  # after each kill the worker loads the file and looks whether its parts belong together
     rounds = [int(line.split()[0]) for line in output.splitlines()]
     assert len(rounds) == 12 and rounds == sorted(rounds) and rounds[-1] > rounds[0]
@@ -1062,7 +1048,7 @@ def test_two_processes_train_the_same_model_as_one_on_half_of_each_batch(tmp_pat
     two = start("-m", *launch.split(), *precision.split(), worker.__file__, "share", folder=tmp_path / "two")
     (tmp_path / "one").mkdir()
     worker.train_on_a_share(tmp_path / "one")
-    two.communicate(timeout=60)
+    two.communicate(timeout=300)
     assert two.returncode == 0
 
     one = training.load_checkpoint(tmp_path / "one" / "process0.safetensors")

@@ -1,22 +1,25 @@
 """What test_training.py runs in processes of its own: to kill them, or to train with two of them at once.
 
-`python training_worker.py resume|save FOLDER`, or `accelerate launch ... training_worker.py share FOLDER`."""
+`python training_worker.py kill|save FOLDER`, or `accelerate launch ... training_worker.py share FOLDER`."""
 
 import os
 import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import torch
+import torch._dynamo  # the first optimizer loads it, which takes seconds: once here, and not in every fork
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minigen import runtime, training
 
-RESUME_STEPS, SHARE_STEPS, SHARE_BATCH = 300, 20, 16
+RESUME_STEPS, SHARE_STEPS, SHARE_BATCH = 150, 20, 16  # more than a run gets to before its fifth kill
 
 
 def batches(start: int = 0, batch_size: int = 8) -> Iterator[tuple[Tensor, Tensor]]:
@@ -68,14 +71,68 @@ def run_and_save_every_step(folder: Path) -> None:
         print(state.step, flush=True)
 
 
+def start_a_run(folder: Path) -> tuple[int, TextIO]:
+    """Train to the end in a child; returns its number and what it prints, a line for each update."""
+    folder.mkdir(exist_ok=True)
+    ours, its = os.pipe()
+    child = os.fork()  # no torch operation has run yet, so there are no threads to lose
+    if child:
+        os.close(its)
+        return child, os.fdopen(ours)
+    status = 1
+    try:
+        os.dup2(its, sys.stdout.fileno())
+        run_and_save_every_step(folder)
+        status = 0
+    except BaseException:  # whatever it was, never back into the parent's code
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def finish(child: int, printed: TextIO) -> list[int]:
+    """Wait for a run to end; returns the updates that it made."""
+    with printed:
+        updates = [int(line) for line in printed]
+    _, status = os.waitpid(child, 0)
+    assert status == 0, f"the run ended with status {status}"
+    return updates
+
+
+def kill_five_times(folder: Path) -> None:
+    """Train from start to end, and again with kills at random moments; prints after which updates they came, and
+    then the updates of the last run."""
+    assert finish(*start_a_run(folder / "uninterrupted")) == list(range(1, RESUME_STEPS + 1))
+    reached = [0]
+    for _ in range(5):
+        child, printed = start_a_run(folder / "killed")
+        for _ in range(random.randint(1, 15)):
+            done = int(next(printed))
+        time.sleep(random.random() * 0.005)  # in the middle of an update, or of a save
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        assert status == signal.SIGKILL, "the run ended before it was killed"
+        printed.close()
+        reached.append(done)
+    print(*reached[1:], flush=True)
+    print(*finish(*start_a_run(folder / "killed")), flush=True)
+
+
 def kill_while_saving(folder: Path, kills: int = 12) -> None:
     """Kill a process that does nothing but save, again and again; after each kill the file must be whole."""
     path = folder / "last.safetensors"
     moments = random.Random(0)
+
+    def saved_at() -> int:
+        return path.stat().st_mtime_ns if path.exists() else 0
+
     for _ in range(kills):
+        before = saved_at()
         child = os.fork()  # no torch operation has run yet, so there are no threads to lose
         if child == 0:
             save_for_ever(path)
+        while saved_at() == before:  # on a busy machine even its first save may be late
+            time.sleep(0.01)
         time.sleep(0.05 + moments.random() * 0.1)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -149,5 +206,5 @@ def shared_start() -> dict[str, Tensor]:
 
 
 if __name__ == "__main__":
-    command = {"resume": run_and_save_every_step, "save": kill_while_saving, "share": train_on_a_share}
+    command = {"kill": kill_five_times, "save": kill_while_saving, "share": train_on_a_share}
     command[sys.argv[1]](Path(sys.argv[2]))
