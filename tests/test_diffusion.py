@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 from torch.testing import assert_close
 
 from minigen.diffusion import (
@@ -173,6 +173,27 @@ def test_a_sampler_passes_through_the_times_of_diffusers_and_meets_the_last_one(
 
 def test_a_flow_is_sampled_from_1_on():
     assert_close(RectifiedFlow().timesteps(4), torch.tensor([1.0, 0.75, 0.5, 0.25]))
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0, 3.0])
+def test_a_shift_moves_the_samplers_steps_as_diffusers_does_and_leaves_the_ends(shift):
+    theirs = FlowMatchEulerDiscreteScheduler(shift=shift)
+    theirs.set_timesteps(sigmas=[(10 - k) / 10 for k in range(10)])
+    times = RectifiedFlow(shift=shift).timesteps(10)
+    assert_close(times, theirs.sigmas[:-1], rtol=1e-5, atol=1e-6)
+    assert times[0] == 1
+    assert torch.equal(RectifiedFlow(shift=shift).timesteps(10, strength=0.3), times[7:])
+
+
+def test_a_shift_does_not_move_the_times_to_train_at():
+    drawn = [RectifiedFlow(shift=s).draw_times(100, generator=torch.Generator().manual_seed(0)) for s in (1.0, 3.0)]
+    assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize("shift", [0, -1, float("nan"), float("inf")])
+def test_a_shift_that_cannot_be_is_refused(shift):
+    with pytest.raises(ValueError, match=r"shift is .*, expected a number above 0"):
+        RectifiedFlow(shift=shift)
 
 
 @each_process

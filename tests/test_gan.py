@@ -622,11 +622,14 @@ def two_shades(number, n=16):
 def test_a_generator_learns_to_draw_each_class_as_it_is():
     game = a_game(optimizer=lambda p, lr: torch.optim.Adam(p, lr, betas=(0.0, 0.99)), rates=(0.003, 0.003))
     torch.manual_seed(0)
+    shades = torch.zeros(20, 2)
     for number in range(50):
         game.step(two_shades(number))
-    with torch.no_grad():
-        shades = [game.g(normal(32, 4), torch.full((32,), c)).mean().item() for c in (0, 1)]
-    assert shades[0] < -0.3 and shades[1] > 0.3
+        if number >= 30:  # the players chase one another: what they draw swings around what they learn
+            with torch.no_grad():
+                drawn = [game.g(normal(32, 4), torch.full((32,), c)).mean() for c in (0, 1)]
+            shades[number - 30] = torch.stack(drawn)
+    assert_close(shades.mean(dim=0), torch.tensor([-0.6, 0.6]), rtol=0, atol=0.2)
 
 
 # --- truncation -------------------------------------------------------------------------------------------------
