@@ -307,6 +307,7 @@ def notebook_problems(notebook: dict, *, name: str, folder: Path) -> list[str]:
     problems += _file_problems(code, folder)
     problems += _exercise_problems(code)
     problems += _note_problems(notebook["cells"])
+    problems += _figure_problems(notebook["cells"])
 
     everything = "\n".join(cell["source"] for _, cell in code)
     try:
@@ -418,6 +419,16 @@ def _note_problems(cells: list[dict]) -> Iterator[str]:
         folded = re.fullmatch(r"<details>\n<summary>For teachers</summary>\n\n.+\n\n</details>", cell["source"], re.S)
         if is_note != bool(folded):
             yield f"cell {k} is {'' if is_note else 'not '}tagged teacher, and {'not ' if is_note else ''}a folded note"
+
+
+def _figure_problems(cells: list[dict]) -> Iterator[str]:
+    """Figures that no sentence stands beside: a heading does not say what there is to see."""
+    for k, cell in enumerate(cells):
+        mimes = {mime for output in cell.get("outputs", []) for mime in output.get("data", {})}
+        beside = [c["source"] for c in cells[max(0, k - 1) : k + 2] if c["cell_type"] == "markdown"]
+        sentences = [re.sub(r"^ {0,3}#.*$", "", text, flags=re.M).strip() for text in beside]
+        if any(mime.startswith("image/") for mime in mimes) and not any(sentences):
+            yield f"cell {k} shows a picture, and no prose stands right before or after it"
 
 
 def _code_problems(source: str) -> Iterator[str]:
