@@ -225,6 +225,11 @@ def _device(findings: Findings) -> dict:
             f"PyTorch {torch.__version__} cannot use the NVIDIA GPU that is there ({unused}): update its driver, or "
             "install a build of PyTorch with CUDA; until then the lessons run on the CPU"
         )
+    if device.type == "cpu" and facts["precision"] == "float32":
+        findings.notes.append(
+            "this processor is slow in bfloat16, so the lessons compute in float32, and train several times as long as "
+            "they say"
+        )
     if (facts["memory_gb"] or MEMORY_GB) < MEMORY_GB:
         findings.notes.append(
             f"there are {facts['memory_gb']} GB of memory, and a lesson may take {MEMORY_GB}: close other programs"
