@@ -5,15 +5,12 @@
 import functools
 import os
 import random
-import signal
 import socket
 import sys
 import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
 
+import forks
 import torch
 
 from minigen import denoiser, text
@@ -61,49 +58,20 @@ def train(name: str, folder: Path, steps: int, batch_size: int) -> frame.Trainin
     return trainings[0]
 
 
-def start(work: Callable[[], object]) -> tuple[int, TextIO]:
-    """Do `work` in a child; returns its number and what it prints."""
-    ours, its = os.pipe()
-    child = os.fork()  # no torch operation has run yet, so there are no threads to lose
-    if child:
-        os.close(its)
-        return child, os.fdopen(ours)
-    status = 1
-    try:
-        os.dup2(its, sys.stdout.fileno())
-        torch.set_num_threads(1)  # so that runs which are compared add up in the same order
-        work()
-        sys.stdout.flush()
-        status = 0
-    except BaseException:  # what it was, SystemExit included, and never back into the parent's code
-        traceback.print_exc()
-    finally:
-        os._exit(status)
-
-
-def finish(child: int, printed: TextIO) -> None:
-    printed.read()
-    _, status = os.waitpid(child, 0)
-    assert status == 0, f"a run ended with status {status}"
-
-
 def kill(name: str, folder: Path) -> None:
     """Train from start to end, and again with kills at random moments; prints after which updates they came."""
     steps, batch_size = STEPS[name], BATCH_SIZE[name]
-    finish(*start(lambda: train(name, folder / "whole", steps, batch_size)))
+    forks.finish(*forks.start(lambda: train(name, folder / "whole", steps, batch_size)))
     reached = []
     for _ in range(KILLS[name]):
-        child, printed = start(lambda: train(name, folder / "killed", steps, batch_size))
+        child, printed = forks.start(lambda: train(name, folder / "killed", steps, batch_size))
         updates = (line for line in printed if line.startswith("update "))
         for _ in range(random.randint(1, 2)):
             last = next(updates)
         time.sleep(random.random() * 0.05)  # in the middle of an update, or of a save
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        assert status == signal.SIGKILL, "the run ended before it was killed"
-        printed.close()
+        forks.kill(child, printed)
         reached.append(last.split()[1])
-    finish(*start(lambda: train(name, folder / "killed", steps, batch_size)))
+    forks.finish(*forks.start(lambda: train(name, folder / "killed", steps, batch_size)))
     print(name, *reached, flush=True)
 
 
@@ -121,8 +89,8 @@ def share(folder: Path) -> None:
         save_checkpoint(path, config={}, random=RandomState(), **training.stateful)
         torch.distributed.destroy_process_group()
 
-    for run in [start(lambda rank=rank: process(rank)) for rank in (0, 1)]:
-        finish(*run)
+    for run in [forks.start(lambda rank=rank: process(rank)) for rank in (0, 1)]:
+        forks.finish(*run)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ import random
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+import forks
 import torch
 import torch._dynamo  # the first optimizer loads it, which takes seconds: once here, and not in every fork
 from torch import Tensor, nn
@@ -71,51 +71,26 @@ def run_and_save_every_step(folder: Path) -> None:
         print(state.step, flush=True)
 
 
-def start_a_run(folder: Path) -> tuple[int, TextIO]:
-    """Train to the end in a child; returns its number and what it prints, a line for each update."""
-    folder.mkdir(exist_ok=True)
-    ours, its = os.pipe()
-    child = os.fork()  # no torch operation has run yet, so there are no threads to lose
-    if child:
-        os.close(its)
-        return child, os.fdopen(ours)
-    status = 1
-    try:
-        os.dup2(its, sys.stdout.fileno())
-        run_and_save_every_step(folder)
-        status = 0
-    except BaseException:  # whatever it was, never back into the parent's code
-        traceback.print_exc()
-    finally:
-        os._exit(status)
-
-
-def finish(child: int, printed: TextIO) -> list[int]:
-    """Wait for a run to end; returns the updates that it made."""
-    with printed:
-        updates = [int(line) for line in printed]
-    _, status = os.waitpid(child, 0)
-    assert status == 0, f"the run ended with status {status}"
-    return updates
-
-
 def kill_five_times(folder: Path) -> None:
     """Train from start to end, and again with kills at random moments; prints after which updates they came, and
     then the updates of the last run."""
-    assert finish(*start_a_run(folder / "uninterrupted")) == list(range(1, RESUME_STEPS + 1))
-    reached = [0]
+
+    def start(name: str) -> tuple[int, TextIO]:
+        (folder / name).mkdir(exist_ok=True)
+        return forks.start(lambda: run_and_save_every_step(folder / name))
+
+    whole = forks.finish(*start("uninterrupted"))
+    assert whole.split() == [str(step) for step in range(1, RESUME_STEPS + 1)]
+    reached = []
     for _ in range(5):
-        child, printed = start_a_run(folder / "killed")
+        child, printed = start("killed")
         for _ in range(random.randint(1, 15)):
             done = int(next(printed))
         time.sleep(random.random() * 0.005)  # in the middle of an update, or of a save
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        assert status == signal.SIGKILL, "the run ended before it was killed"
-        printed.close()
+        forks.kill(child, printed)
         reached.append(done)
-    print(*reached[1:], flush=True)
-    print(*finish(*start_a_run(folder / "killed")), flush=True)
+    print(*reached, flush=True)
+    print(*forks.finish(*start("killed")).split(), flush=True)
 
 
 def kill_while_saving(folder: Path, kills: int = 12) -> None:

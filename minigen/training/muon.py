@@ -29,9 +29,7 @@ class Muon(Optimizer):
                 raise ValueError(f"Muon is for matrices, got a parameter of shape {shapes[0]}")
 
     @torch.no_grad()
-    def step(self, closure: Callable | None = None) -> None:
-        if closure is not None:
-            raise ValueError("Muon takes no closure: compute the gradients before the step")
+    def step(self) -> None:
         for group in self.param_groups:
             alike = defaultdict(list)
             for p in group["params"]:
@@ -52,7 +50,7 @@ class Muon(Optimizer):
         return p.grad.lerp(average, momentum)
 
 
-def orthogonalize(matrices: Tensor, *, num_steps: int = 5) -> Tensor:
+def orthogonalize(matrices: Tensor) -> Tensor:
     """[N,out,in] -> the same with all singular values near 1, between about 0.7 and 1.2: Newton-Schulz in five steps.
 
     In bfloat16 where the device computes that fast.
@@ -62,7 +60,7 @@ def orthogonalize(matrices: Tensor, *, num_steps: int = 5) -> Tensor:
         x = x.mT
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)  # no singular value is above 1
     a, b, c = 3.4445, -4.7750, 2.0315  # a polynomial a s + b s^3 + c s^5 that is steep at 0 and stays near 1
-    for _ in range(num_steps):
+    for _ in range(5):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if turned else x
