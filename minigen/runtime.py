@@ -60,6 +60,14 @@ def supports_bf16(device: torch.device | str) -> bool:
     return False
 
 
+def is_slow(device: torch.device | str) -> bool:
+    """Whether `device` takes many times as long to train as what the lessons are planned for: then they train less.
+
+    So is a CPU without fast bfloat16 on which PyTorch uses fewer than eight threads.
+    """
+    return torch.device(device).type == "cpu" and not supports_bf16(device) and torch.get_num_threads() < 8
+
+
 def autocast(device: torch.device | str) -> AbstractContextManager:
     """Mixed precision in bfloat16 where the device computes it fast, and nothing elsewhere."""
     if supports_bf16(device):

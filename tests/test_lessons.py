@@ -10,6 +10,12 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from minigen.recipes import lessons
 
 
+@pytest.fixture(autouse=True)
+def fast(monkeypatch):
+    """On a slow processor the commands that write lessons refuse to."""
+    monkeypatch.setattr(lessons.runtime, "is_slow", lambda device: False)
+
+
 def write(path, *cells):
     notebook = new_notebook(cells=[new_markdown_cell("# A lesson"), *cells])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -102,3 +108,12 @@ def test_cost_fails_where_a_lesson_takes_more_than_it_may(tmp_path, monkeypatch)
     with pytest.raises(SystemExit) as stopped:
         lessons.main(["cost", str(path)])
     assert stopped.value.code == 1
+
+
+@pytest.mark.parametrize("command", ["run", "repeat"])
+def test_a_slow_processor_does_not_write_what_the_lessons_tell(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.setattr(lessons.runtime, "is_slow", lambda device: True)
+    with pytest.raises(SystemExit) as end:
+        lessons.main([command, str(tmp_path / "lesson.ipynb")])  # which is not there, and is not asked for
+    assert end.value.code == 2
+    assert "slow processor" in capsys.readouterr().err

@@ -166,7 +166,7 @@ def test_pytest_collects_notebooks_but_not_their_checkpoints(tmp_path):
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     collected = [line.split("::")[0] for line in done.stdout.splitlines() if "::" in line]
-    assert collected == ["tests/test_one.py", "notebooks/00_start_here.ipynb"]
+    assert collected == ["notebooks/00_start_here.ipynb", "tests/test_one.py"]
 
 
 def test_a_warning_of_ours_is_an_error_and_one_inside_another_library_is_not():

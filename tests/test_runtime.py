@@ -158,6 +158,23 @@ def test_other_devices_compute_in_float32():
     assert runtime.supports_bf16("mps") is False
 
 
+@pytest.mark.parametrize(
+    ("device", "bf16", "threads", "expected"),
+    [
+        ("cpu", False, 1, True),
+        ("cpu", False, 7, True),
+        ("cpu", False, 8, False),
+        ("cpu", True, 1, False),
+        ("cuda", False, 1, False),
+        ("mps", False, 1, False),
+    ],
+)
+def test_slow_is_a_cpu_of_few_threads_without_fast_bfloat16(monkeypatch, device, bf16, threads, expected):
+    monkeypatch.setattr(runtime, "supports_bf16", lambda device: bf16)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert runtime.is_slow(device) is expected
+
+
 def test_autocast_computes_in_bfloat16_where_that_is_fast(machine):
     x = torch.ones(2, 2)
     machine(cpu={"avx512_bf16": True})

@@ -225,10 +225,10 @@ def _device(findings: Findings) -> dict:
             f"PyTorch {torch.__version__} cannot use the NVIDIA GPU that is there ({unused}): update its driver, or "
             "install a build of PyTorch with CUDA; until then the lessons run on the CPU"
         )
-    if device.type == "cpu" and facts["precision"] == "float32":
+    if runtime.is_slow(device):
         findings.notes.append(
-            "this processor is slow in bfloat16, so the lessons compute in float32, and train several times as long as "
-            "they say"
+            "this processor is slow in bfloat16 and has few cores, so the lessons train and measure less than they "
+            "say; SLOW = False in a lesson's first cell has it do all, for several times as long"
         )
     if (facts["memory_gb"] or MEMORY_GB) < MEMORY_GB:
         findings.notes.append(

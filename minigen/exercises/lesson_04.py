@@ -594,6 +594,15 @@ def rolled(x):
     return (down.square().sum() + right.square().sum()) / (2 * x.numel())
 
 
+@mistake(
+    "Two things: `roll` makes neighbours of the two borders, and the differences are absolute. Cut, "
+    "`x[:, :, 1:] - x[:, :, :-1]`, and square."
+)
+def rolled_absolute(x):
+    down, right = x - x.roll(1, dims=2), x - x.roll(1, dims=3)
+    return (down.abs().sum() + right.abs().sum()) / (2 * x.numel())
+
+
 @mistake("The axes are one too early: channels were compared with one another. The pixels are in axes 2 and 3.")
 def across_channels(x):
     colour, down = x[:, 1:] - x[:, :-1], x[:, :, 1:] - x[:, :, :-1]
@@ -623,6 +632,7 @@ q5 = Exercise(
         divided_by_pixels,
         divided_by_pictures,
         rolled,
+        rolled_absolute,
         across_channels,
         rooted_variation,
     ],
@@ -702,6 +712,19 @@ def grey(picture, content):
     return _luma(picture).expand_as(picture)
 
 
+@mistake(
+    "That is the luma alone, in one channel: add the difference of the lumas to all three channels of the content.",
+    looks_like=lambda given, expected: given.ndim == 4 and given.shape[1] == 1,
+)
+def luma_only(picture, content):
+    return _luma(picture)
+
+
+@mistake("That is the content's own grey: the picture's luma is asked for, and the content's chroma.")
+def grey_content(picture, content):
+    return _luma(content).expand_as(content)
+
+
 @mistake("The sign: where the picture is lighter than the content, the result must be lighter too.")
 def darker(picture, content):
     return (content - (_luma(picture) - _luma(content))).clamp(0, 1)
@@ -728,6 +751,8 @@ q6 = Exercise(
         by_the_ratio,
         luma_twice,
         grey,
+        luma_only,
+        grey_content,
         darker,
         half_and_half,
     ],
@@ -795,6 +820,11 @@ def over_the_channels(content_features, style_features):
     return _matched(content_features, style_features, (1, 2, 3))
 
 
+@mistake("One mean and one deviation of all there is: each channel of each picture has its own, over H and W only.")
+def over_everything(content_features, style_features):
+    return _matched(content_features, style_features, (0, 1, 2, 3))
+
+
 @mistake(
     "Means and deviations were taken over the channels at each place: that keeps where the style's things are. Take "
     "them over the places, H and W, for each channel."
@@ -857,6 +887,7 @@ q7 = Exercise(
         swapped,
         over_the_batch,
         over_the_channels,
+        over_everything,
         at_each_place,
         mean_only,
         std_only,

@@ -412,6 +412,11 @@ def number_of_words(q, k, v, mask):
     return _weights(q, k, mask, 1 / math.sqrt(k.shape[1])) @ v
 
 
+@mistake("Divided by the root of L, the number of places; d is the width of queries and keys.")
+def number_of_places(q, k, v, mask):
+    return _weights(q, k, mask, 1 / math.sqrt(q.shape[1])) @ v
+
+
 @mistake(
     "The mask came after the softmax: filling has got its share by then, and the weights of the words no longer sum to "
     "1. Mask the scores, before the softmax."
@@ -490,6 +495,7 @@ q3 = Exercise(
         multiplied,
         width_of_the_values,
         number_of_words,
+        number_of_places,
         masked_too_late,
         masked_by_zero,
         masked_by_minus_hundred,

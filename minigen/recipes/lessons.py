@@ -211,6 +211,9 @@ def main(arguments: list[str] | None = None) -> None:
     going_online = commands.add_parser("online", help="write the repository's address, in the top folder of a clone")
     going_online.add_argument("address", metavar="OWNER/NAME", help="where at GitHub the repository is")
     options = parser.parse_args(arguments)
+    if options.command in ("run", "repeat") and runtime.is_slow(runtime.pick_device()):
+        # Its outputs and results would not be those of the lesson that is told
+        parser.exit(2, f"{parser.prog}: on this slow processor a lesson trains less than it says: use another\n")
     if options.command == "run":
         for path in options.notebooks:
             run(path)
