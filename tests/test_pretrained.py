@@ -510,6 +510,7 @@ def test_the_command_measures_the_judge_again_and_prints_one_object_on_its_last_
         "collect_logits",
         lambda model, dataset, count, **where: collect_logits(model, dataset, count // 4, **where),
     )
+    monkeypatch.delitem(sys.modules, "minigen.recipes.judge", raising=False)
     runpy.run_module("minigen.recipes.judge", run_name="__main__")  # as `python -m` does, in this process
     found, card = json.loads(capsys.readouterr().out.splitlines()[-1]), pretrained.card("judge")["metrics"]
     assert found.keys() == card.keys() and found["count"] == card["count"]
