@@ -83,9 +83,11 @@ def program(folder, name, *arguments):
         patch.delitem(sys.modules, "train", raising=False)
         patch.setattr(sys, "argv", [name, *arguments])
         AcceleratorState._reset_state(reset_partial_state=True)  # what is kept of it in this process, and of ours after
-        runpy.run_path(name, run_name="__main__")
-        AcceleratorState._reset_state(reset_partial_state=True)
-        sys.modules.pop("train", None)
+        try:
+            runpy.run_path(name, run_name="__main__")
+        finally:
+            AcceleratorState._reset_state(reset_partial_state=True)
+            sys.modules.pop("train", None)
     return said.getvalue()
 
 
@@ -185,7 +187,7 @@ def test_its_notebook_runs_from_top_to_bottom(trained, project):
 
 def test_the_codec_learns_its_pictures(trained, project, module):
     _, held_out = module.split(module.read(project / "data"))
-    x = held_out.take(range(20)).images
+    x = held_out.take(range(40)).images
     decibels = []
     for codec in (pretrained.load("codec"), pretrained.load(project / "runs" / "codec.safetensors")):
         with torch.no_grad():

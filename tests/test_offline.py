@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import house
+import nbformat
 import pytest
 from browser import browser_page, need_browser
 from nbclient import NotebookClient
@@ -151,6 +153,15 @@ def test_chromium_is_cut_off_and_reaches_this_machine(server):
                 page.goto(outside, timeout=10_000)
 
 
-def test_lessons_are_cut_off_even_when_they_are_run_by_themselves():
+def test_lessons_are_cut_off_even_when_they_are_run_by_themselves(tmp_path):
     """pytest reads a conftest.py that lies in the folder it is asked for or above it, not beside it."""
-    assert "import sitecustomize" in (house.ROOT / "conftest.py").read_text(encoding="utf-8")
+    for name in ("pyproject.toml", "conftest.py"):
+        shutil.copy(house.ROOT / name, tmp_path)
+    shutil.copytree(house.ROOT / "tests" / "offline", tmp_path / "tests" / "offline")
+    source = f"import socket\nsocket.create_connection(({ADDRESS!r}, 80), timeout=1)"
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(new_notebook(cells=[new_code_cell(source)]), tmp_path / "notebooks" / "lesson.ipynb")
+    alone = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHONPATH", "PYTEST_"))}
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "notebooks"]
+    done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True)
+    assert "the tests run without a network" in done.stdout
