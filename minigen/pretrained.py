@@ -135,7 +135,7 @@ def _built(description: object, path: Path, *, is_part: bool = False) -> nn.Modu
 
 
 def card(name: str | os.PathLike) -> dict:
-    """What is known of a network: data, command, seconds, hardware, metrics. Takes the same names as `load`."""
+    """What is known of a network: data, command, seconds, hardware, metrics; takes the same names as `load`."""
     checkpoint = _open(name)
     if not isinstance(checkpoint.config.get("card"), dict):
         raise ValueError(f"{checkpoint.path} holds no card of a network: give a file that `save` wrote")
@@ -145,7 +145,8 @@ def card(name: str | os.PathLike) -> dict:
 def save(path: str | os.PathLike, model: nn.Module, *, card: dict) -> None:
     """Write a network so that `load` can rebuild it from the file alone, its weights in 16 bits, and its card.
 
-    The card is kept in the file, and beside it as a page to read. Raises TypeError for a kind that `load` refuses.
+    The card is kept in the file, and beside it as a page to read; its "tables", if any, are lines of Markdown by title.
+    Raises TypeError for a kind that `load` refuses.
     """
     config = {**_described(model), "card": card}
     state = {name: _half(value) for name, value in model.state_dict().items()}
@@ -171,12 +172,15 @@ def rounded(model: nn.Module) -> nn.Module:
 
 def card_page(card: dict) -> str:
     """The card as a page of Markdown."""
-    facts = [(key, f"`{value}`" if key == "command" else value) for key, value in card.items() if key != "metrics"]
+    own = {"name", "metrics", "tables"}
+    facts = [(key, f"`{value}`" if key == "command" else value) for key, value in card.items() if key not in own]
     rows = facts + [(f"`{key}`", value) for key, value in card["metrics"].items()]
     lines = [f"# {card['name']}", "", f"`minigen.pretrained.load({card['name']!r})`", "", "| | |", "|---|---|"]
-    lines += [f"| {key} | {value} |" for key, value in rows if key != "name"]
+    lines += [f"| {key} | {value} |" for key, value in rows]
     if card["metrics"]:  # those of the recipe that trained it
         lines += ["", f"`python -m minigen.recipes.{card['name']} --measure` measures it again."]
+    for title, table in card.get("tables", {}).items():
+        lines += ["", title, "", *table]
     return "\n".join([*lines, ""])
 
 

@@ -298,6 +298,13 @@ def test_the_page_of_a_card_tells_everything_that_is_on_it():
     assert "--measure" not in pretrained.card_page(CARD | {"metrics": {}})  # no recipe measured it
 
 
+def test_the_page_of_a_card_ends_with_its_tables():
+    tables = {"Some": ["| a |", "|---|", "| 1 |"], "Others": ["| b |", "|---|", "| 2 |"]}
+    page = pretrained.card_page(CARD | {"tables": tables})
+    rest = "\nSome\n\n| a |\n|---|\n| 1 |\n\nOthers\n\n| b |\n|---|\n| 2 |\n"
+    assert page == pretrained.card_page(CARD) + rest
+
+
 def test_a_network_that_could_not_be_loaded_is_not_saved(tmp_path):
     with pytest.raises(TypeError, match=r"LinearClassifier cannot be rebuilt .* pretrained\.KINDS"):
         pretrained.save(tmp_path / "a.safetensors", LinearClassifier(answers=ANSWERS, size=8), card=CARD)

@@ -127,6 +127,49 @@ def test_a_scene_belongs_to_one_split_alone_whichever_way_its_caption_is_turned(
         assert _belongs(fields | {"turned": turned}, split).all()
 
 
+FEW = ["rocket", "cat", "balloon"]
+
+
+@pytest.mark.parametrize("kind", [EmojiScenes, EmojiPortraits])
+@pytest.mark.parametrize("split", SPLITS)
+def test_scenes_of_few_objects_hold_all_of_them_and_no_other(kind, split):
+    """Their answers stay numbered among all forty, so that a judge of forty can grade them."""
+    scenes = kind(split, size=8, length=600, objects=FEW)
+    drawn = scenes.scenes(range(600))
+    names = [thing.name for scene in drawn for thing in scene.objects]
+    assert set(names) == set(FEW) and min(names.count(name) for name in FEW) > len(names) / 5
+    assert all(len({thing.name for thing in scene.objects}) == len(scene.objects) for scene in drawn)
+    assert {is_held_out(scene) for scene in drawn} == {split == "held_out"}
+    assert [parse_caption(caption) for caption in scenes.captions(range(600))] == drawn
+    truth = scenes.truth(range(600))["object"].tolist()
+    assert [scenes.questions["object"][k] for k in truth] == [scene.objects[0].name for scene in drawn]
+
+
+def test_half_of_few_objects_scenes_are_pairs_too():
+    drawn = EmojiScenes("train", objects=FEW).scenes(range(2000))
+    assert 0.35 < sum(len(scene.objects) == 2 for scene in drawn) / 2000 < 0.55
+
+
+def test_all_forty_named_are_the_scenes_as_ever_and_few_are_the_same_on_every_machine():
+    assert EmojiScenes("test", objects=list(OBJECTS)).captions(range(300)) == EmojiScenes("test").captions(range(300))
+    assert EmojiScenes("train", objects=FEW)[0].caption == "a small rocket on a white background"
+
+
+@pytest.mark.parametrize(
+    ("objects", "message"),
+    [
+        (["cat", "dragon"], "there is no object called 'dragon'"),
+        (["cat"], "expected two or more, each once"),
+        ([], "expected two or more, each once"),
+        (["cat", "fox", "cat"], "expected two or more, each once"),
+        ("cat", "there is no object called 'c'"),
+    ],
+)
+def test_objects_that_there_are_not_and_too_few_are_refused(objects, message):
+    with pytest.raises(ValueError, match=message):
+        EmojiScenes("train", objects=objects)
+
+
 def test_what_makes_a_scene_is_drawn_evenly():
     scenes = EmojiScenes("train", length=40_000).scenes(range(40_000))
     pairs = [scene for scene in scenes if scene.relation]

@@ -1,14 +1,21 @@
 """The speedrun: each way changes what its name says and nothing else; a row of figures for each."""
 
+import itertools
+import shutil
+
 import pytest
 import torch
 from torch import nn
 
 from minigen import pretrained
+from minigen.data import EmojiScenes
 from minigen.denoiser import Denoiser
+from minigen.images import to_signed
 from minigen.layers import SquaredReLU
+from minigen.painter import Painter
 from minigen.recipes import speedrun
-from minigen.recipes.caption_diffusion import encode_scenes
+from minigen.recipes.caption_diffusion import encode_scenes, latents_and_captions
+from minigen.recipes.frame import Options
 from minigen.recipes.speedrun import WAYS, Way
 from minigen.text import TextEncoder
 from minigen.training import MuonAdamW
@@ -17,9 +24,9 @@ TINY = {"width": 24, "depth": 1, "num_heads": 2}
 USUAL = WAYS["as the recipe does it"]
 
 
-def a_model(way=USUAL):
+def a_model(way=USUAL, words=("cat",)):
     torch.manual_seed(0)
-    model = nn.ModuleDict({"encoder": TextEncoder(words=["cat"]), "denoiser": Denoiser(**way.denoiser)})
+    model = nn.ModuleDict({"encoder": TextEncoder(words=list(words)), "denoiser": Denoiser(**way.denoiser)})
     way.change(model)
     return model
 
@@ -52,6 +59,50 @@ def test_adamw_has_every_parameter_and_its_rate_rises_and_falls():
         optimizer.step()
         scheduler.step()
     assert rates[0] < max(rates) <= 1e-3 and rates[-1] < max(rates) / 5
+
+
+def test_even_times_are_even(scenes):
+    model, times = a_model(words=scenes.words), []
+    model["denoiser"].forward = lambda x_t, t, cond: times.append(t) or torch.zeros_like(x_t)
+    for batch in itertools.islice(latents_and_captions(scenes, Options(40, 100, seed=0), 0), 40):
+        assert 1.5 < WAYS["times evenly spread"].loss(model, batch).item() < 2.5
+    shares = torch.cat(times).histc(10, 0, 1) / 4000
+    assert shares.sum() == pytest.approx(1) and (shares - 0.1).abs().max() < 0.02
+
+
+def test_alignment_adds_how_far_the_guess_is_from_what_the_judge_sees(scenes):
+    way = WAYS["aligned with the judge"]
+    prepared = way.prepare(scenes)
+    judge = pretrained.load("judge")
+    pictures = EmojiScenes("train", length=20).take(range(20)).images
+    with torch.no_grad():
+        seen = judge.feature_map(to_signed(pictures))
+    seen = seen - seen.mean(dim=(0, 2, 3), keepdim=True)
+    torch.testing.assert_close(prepared.latents[:, 8:].float(), seen, rtol=1e-2, atol=1e-2)
+    assert torch.equal(prepared.latents[:, :8], scenes.latents)
+
+    model = a_model(way, scenes.words)
+    x0, tokens = next(latents_and_captions(prepared, Options(1, 8, seed=0), 0))
+    judged = x0[:, 8:].flatten(2).transpose(1, 2)  # [N,L,128]
+    losses = []
+    for guess in (judged, -judged):
+        model["denoiser"].guess = nn.Identity()
+        model["denoiser"].guess.forward = lambda inside, guess=guess: guess
+        torch.manual_seed(0)
+        losses.append(way.loss(model, (x0, tokens)).item())
+    torch.manual_seed(0)
+    usual = USUAL.loss(model, (x0[:, :8], tokens)).item()
+    assert losses == pytest.approx([usual, usual + 1], abs=1e-3)
+
+
+def test_an_aligned_network_learns_its_guess_and_draws_as_any_other(scenes):
+    way = WAYS["aligned with the judge"]
+    torch.manual_seed(0)
+    model, _ = speedrun.train(way._replace(denoiser=TINY | {"depth": 2}, batch_size=4), scenes, 1.0)
+    fresh = a_model(way._replace(denoiser=TINY | {"depth": 2}))
+    assert not torch.equal(model["denoiser"].guess[0].weight, fresh["denoiser"].guess[0].weight)
+    painter = Painter(**model, codec=pretrained.load("codec"))
+    assert painter.paint(scenes.words[:1], num_inference_steps=2).shape == (1, 3, 64, 64)
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -93,6 +144,34 @@ def test_a_row_for_each_way_that_is_asked_for(monkeypatch, capsys):
     head, line, *rows = capsys.readouterr().out.splitlines()
     assert head.count("|") == line.count("|") == rows[0].count("|") == 9
     assert rows == [f"| {name} | 4 | 6,400 | 0.5000 | 25.0% | 50.0% | 100.0% | 3.00 |" for name in ("GELU", "6 heads")]
+
+
+def test_kept_lines_are_on_the_card_in_order_and_the_weights_stay(monkeypatch, tmp_path, capsys):
+    """A way that is measured again takes the place of its old line; other seconds have a table of their own."""
+    for name in ("caption_diffusion", "codec"):
+        shutil.copy(pretrained.WEIGHTS / f"{name}.safetensors", tmp_path)
+    weights, card = pretrained.load("caption_diffusion").state_dict(), pretrained.card("caption_diffusion")
+    monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(speedrun, "encode_scenes", lambda *args, **options: None)
+    monkeypatch.setattr(speedrun, "train", lambda way, scenes, seconds: (nn.ModuleDict({"a": nn.Linear(3, 1)}), 6400))
+    for loss, arguments in (
+        (0.5, ["--only", "6 heads", "GELU", "--seconds", "1.5", "--keep"]),
+        (0.4, ["--only", "6 heads", "--seconds", "1.5", "--keep"]),
+        (0.3, ["--only", "6 heads", "--seconds", "2", "--keep"]),
+        (0.2, ["--only", "6 heads", "--seconds", "2"]),
+    ):
+        row = {"loss": loss, "objects": 0.25, "relation": 0.5, "background": 1.0, "frechet_distance": 3.0}
+        monkeypatch.setattr(speedrun, "measure", lambda model, count, row=row: row)
+        speedrun.main(arguments)
+    tables = pretrained.card("caption_diffusion")["tables"]
+    tables = {title: lines for title, lines in tables.items() if title not in card.get("tables", {})}
+    shorter, longer = tables.values()
+    assert [line.split(" | ")[0] for line in shorter[2:]] == ["| GELU", "| 6 heads"] and "| 0.4000 |" in shorter[3]
+    assert len(longer) == 3 and "| 0.3000 |" in longer[2]
+    assert all("python -m minigen.recipes.speedrun --seconds " in title and "torch" in title for title in tables)
+    assert {**pretrained.card("caption_diffusion"), "tables": None} == {**card, "tables": None}
+    kept = pretrained.load("caption_diffusion").state_dict()
+    assert kept.keys() == weights.keys() and all(torch.equal(kept[name], value) for name, value in weights.items())
 
 
 def test_a_way_that_there_is_not_is_refused(capsys):

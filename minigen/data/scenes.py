@@ -82,6 +82,7 @@ _FIELDS = {  # what is drawn for each scene, and from how many values
         "shade": 2 * _MAX_SHADE + 1,
     }.items()
 }
+_EVERY = np.arange(len(OBJECTS))
 _OF_PAIRS = ("turned", "relation", "gap", "aside", "other", "size1", "scale1", "degrees1", "shade1")
 
 
@@ -93,21 +94,27 @@ def _hash(state: np.ndarray, salt: int) -> np.ndarray:
     return z ^ (z >> np.uint64(31))
 
 
-def _draw(split: str, seed: int, indices: np.ndarray, *, alone: bool = False) -> dict[str, np.ndarray]:
-    """The fields of the scenes `indices` of a split, each [N] int64: drawn anew until they belong to the split.
-
-    `alone` draws scenes of one large object only.
-    """
+def _draw(
+    split: str,
+    seed: int,
+    indices: np.ndarray,
+    *,
+    alone: bool = False,  # scenes of one large object only
+    objects: np.ndarray = _EVERY,  # the numbers of those that occur
+) -> dict[str, np.ndarray]:
+    """The fields of the scenes `indices` of a split, each [N] int64: drawn anew until they belong to the split."""
+    counts = _FIELDS | {"object": len(objects), "other": len(objects) - 1}
     fields = {name: np.zeros(len(indices), dtype=np.int64) for name in _FIELDS}
     stream = _hash(_hash(np.full(len(indices), seed, np.uint64), SPLITS.index(split)) ^ indices.astype(np.uint64), 0)
     pending, attempt = np.arange(len(indices)), 0
     while len(pending):
         attempt += 1
         state = _hash(stream[pending], attempt)
-        drawn = {name: (_hash(state, k) % np.uint64(n)).astype(np.int64) for k, (name, n) in enumerate(_FIELDS.items())}
+        drawn = {name: (_hash(state, k) % np.uint64(n)).astype(np.int64) for k, (name, n) in enumerate(counts.items())}
         if alone:
             drawn["two"][:], drawn["size0"][:] = 0, 1
         drawn["other"] += drawn["other"] >= drawn["object"]  # never the same object twice
+        drawn["object"], drawn["other"] = objects[drawn["object"]], objects[drawn["other"]]
         for name in _OF_PAIRS:
             drawn[name] *= drawn["two"]  # alone: so that equal pictures have equal fields
         accepted = _belongs(drawn, split)
@@ -261,11 +268,12 @@ def _grid(x: np.ndarray, y: np.ndarray, side: np.ndarray, degrees: np.ndarray, s
 
 
 class EmojiScenes(PictureDataset):
-    """Captioned scenes of one or two out of forty emoji, composed as they are asked for.
+    """Captioned scenes of one or two out of forty emoji, or of those named, composed as they are asked for.
 
     Splits "train", "val" and "test" hold the same kinds of scene and never the same scene; "held_out" holds only
     scenes with a combination (object with background, or object-relation-object) that the others lack. Questions:
-    object, other, relation, size, other_size, background; the first object is the one to the left, or above.
+    object, other, relation, size, other_size, background; the first object is the one to the left, or above. Answers
+    are numbered among all forty, so that one judge can grade pictures of few.
     """
 
     credit = CREDIT
@@ -287,9 +295,15 @@ class EmojiScenes(PictureDataset):
         seed: int = 0,
         length: int | None = None,  # by default 100,000 to train with, 10,000 in the other splits
         language: str = "en",  # of the captions: "en" or "zh"
+        objects: Sequence[str] | None = None,  # their English names, two or more; by default all forty
     ):
         must_be_in("split", split, SPLITS)
         must_be_in("language", language, LANGUAGES)
+        names = _NAMES if objects is None else list(objects)
+        for name in names:
+            must_be_in("object", name, _NAMES)
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise ValueError(f"objects are {names}, expected two or more, each once")
         if size < 8:
             raise ValueError(f"size is {size}, but below 8 pixels there is nothing to see")
         if not 0 <= seed < 2**63:
@@ -298,6 +312,7 @@ class EmojiScenes(PictureDataset):
             raise ValueError(f"length is {length}, expected at least 1 scene")
         self.split, self.size, self.seed, self.language = split, size, seed, language
         self.length = length or (100_000 if split == "train" else 10_000)
+        self._objects = np.array([_NAMES.index(name) for name in names])
 
     def __len__(self) -> int:
         return self.length
@@ -327,7 +342,7 @@ class EmojiScenes(PictureDataset):
         indices = np.asarray(indices, dtype=np.int64)
         if len(indices) and not (indices.min() >= 0 and indices.max() < len(self)):
             raise IndexError(f"scenes {indices.min()} to {indices.max()} were asked for, of {len(self)}")
-        return _draw(self.split, self.seed, indices, alone=self._alone)
+        return _draw(self.split, self.seed, indices, alone=self._alone, objects=self._objects)
 
     def _paint(self, fields: dict[str, np.ndarray]) -> Tensor:
         return _paint(fields, _scene_layout(fields), _sprites(self.size, _SCENE_LEVELS), self.size)
@@ -371,8 +386,9 @@ class EmojiPortraits(EmojiScenes):
         seed: int = 0,
         length: int | None = None,  # by default 100,000 to train with, 10,000 in the other splits
         language: str = "en",  # of the captions: "en" or "zh"
+        objects: Sequence[str] | None = None,  # their English names, two or more; by default all forty
     ):
-        super().__init__(split, size=size, seed=seed, length=length, language=language)
+        super().__init__(split, size=size, seed=seed, length=length, language=language, objects=objects)
 
     def _paint(self, fields: dict[str, np.ndarray]) -> Tensor:
         return _paint(fields, _portrait_layout(fields), _sprites(self.size, _PORTRAIT_LEVELS), self.size)

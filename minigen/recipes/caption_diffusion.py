@@ -57,9 +57,11 @@ def encode(
     return Encoded(latents, ids, tokenizer.words)
 
 
-def encode_scenes(codec: Codec, count: int, *, device: torch.device | str) -> Encoded:
-    """The first `count` scenes of the training split, with their captions in both languages."""
-    datasets = [EmojiScenes("train", length=count, language=language) for language in LANGUAGES]
+def encode_scenes(
+    codec: Codec, count: int, *, device: torch.device | str, objects: Sequence[str] | None = None
+) -> Encoded:
+    """The first `count` scenes of the training split (of these objects), with their captions in both languages."""
+    datasets = [EmojiScenes("train", length=count, language=language, objects=objects) for language in LANGUAGES]
     captions = [dataset.captions(range(count)) for dataset in datasets]
     return encode(codec, datasets[0], captions, Tokenizer.from_captions(itertools.chain(*captions)), device=device)
 

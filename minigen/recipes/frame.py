@@ -118,7 +118,7 @@ def main(recipe: Recipe, arguments: list[str] | None = None) -> None:
             "data": recipe.data,
             "command": " ".join([f"python -m minigen.recipes.{recipe.name}", *_changed(recipe, chosen)]),
             "seconds": round(seconds),
-            "hardware": _hardware(accelerator.num_processes),
+            "hardware": hardware(accelerator.num_processes),
         }
         model = pretrained.rounded(training.result())
         metrics = recipe.measure(model.to(accelerator.device))
@@ -189,7 +189,8 @@ def _changed(recipe: Recipe, options: Options) -> Iterator[str]:
             yield f"{flag} {getattr(options, name)}"
 
 
-def _hardware(processes: int) -> str:
+def hardware(processes: int = 1) -> str:
+    """What this machine computes with, in a few words."""
     report = runtime.report()
     parts = [report["device_name"] or report["device"], report["precision"], f"torch {report['torch']}"]
     if report["device"] == "cpu":
