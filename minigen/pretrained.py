@@ -135,7 +135,7 @@ def _built(description: object, path: Path, *, is_part: bool = False) -> nn.Modu
 
 
 def card(name: str | os.PathLike) -> dict:
-    """What is known of a network: data, command, seconds, hardware, metrics; takes the same names as `load`."""
+    """What is known of a network: data, command, seconds, hardware, metrics. Takes the same names as `load`."""
     checkpoint = _open(name)
     if not isinstance(checkpoint.config.get("card"), dict):
         raise ValueError(f"{checkpoint.path} holds no card of a network: give a file that `save` wrote")

@@ -26,6 +26,7 @@ from minigen.vae import Codec
 NUM_SCENES = 100_000  # to train on
 LANGUAGES = ("en", "zh")
 DROPPED = 0.1  # the share of captions that are left empty, for guidance
+FLOW = RectifiedFlow()
 
 
 class Encoded(NamedTuple):
@@ -87,11 +88,11 @@ def _latents(codec: Codec, images: Tensor) -> Tensor:
         return codec.encode(x).mean.half().cpu()
 
 
-def loss_fn(model: nn.ModuleDict, batch: tuple[Tensor, Tokens]) -> Tensor:
+def loss_fn(model: nn.ModuleDict, batch: tuple[Tensor, Tokens], process: RectifiedFlow = FLOW) -> Tensor:
     """The mean squared error of the velocity; some captions are left empty."""
     x0, tokens = batch
     encoder, denoiser = model["encoder"], model["denoiser"]
-    return diffusion_loss(denoiser, RectifiedFlow(), x0, encoder.drop(encoder(*tokens), DROPPED), prediction_type="v")
+    return diffusion_loss(denoiser, process, x0, encoder.drop(encoder(*tokens), DROPPED), prediction_type="v")
 
 
 def set_up(options: Options) -> Training:

@@ -6,6 +6,7 @@
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from minigen.images import to_signed
 from minigen.layers import SquaredReLU
 from minigen.metrics import caption_adherence, collect_features, collect_logits, fidelity
 from minigen.painter import Painter
-from minigen.recipes.caption_diffusion import DROPPED, Encoded, draw, encode_scenes, latents_and_captions, loss_fn
+from minigen.recipes.caption_diffusion import Encoded, draw, encode_scenes, latents_and_captions, loss_fn
 from minigen.recipes.frame import Options, hardware, muon_adamw, warm_up_and_fall
 from minigen.text import TextEncoder, Tokens
 from minigen.training import EMA, fit, make_step
@@ -58,13 +59,6 @@ class EvenTimes(RectifiedFlow):
 
     def draw_times(self, count: int, *, generator: torch.Generator | None = None) -> Tensor:
         return torch.rand(count, generator=generator)
-
-
-def at_even_times(model: nn.ModuleDict, batch: tuple[Tensor, Tokens]) -> Tensor:
-    """The recipe's loss, at even times."""
-    x0, tokens = batch
-    cond = model["encoder"].drop(model["encoder"](*tokens), DROPPED)
-    return diffusion_loss(model["denoiser"], EvenTimes(), x0, cond, prediction_type="v")
 
 
 JUDGED = 128  # numbers that the judge has of a place
@@ -120,7 +114,7 @@ WAYS = {
     "16 places of 2x2 latents: width 256": Way({"width": 256, "num_heads": 4, "ends": (64,)}),
     "narrow: width 128, 2 heads": Way({"width": 128, "num_heads": 2}),
     "narrow, batches of 32": Way({"width": 128, "num_heads": 2}, batch_size=32),
-    "times evenly spread": Way(loss=at_even_times),
+    "times evenly spread": Way(loss=partial(loss_fn, process=EvenTimes())),
     "aligned with the judge": Way(change=with_a_guess, loss=with_the_judge, prepare=with_what_the_judge_sees),
     "batches of 32": Way(batch_size=32),
     "batches of 128": Way(batch_size=128),
@@ -180,12 +174,13 @@ HEAD = (
 )
 
 
-def keep(lines: dict[str, str], title: str) -> None:
-    """Put these lines of the table into the card of the shipped weights, in place of older ones of the same ways."""
+def keep(name: str, line: str, title: str) -> None:
+    """Put the line of a way into the card of the shipped weights, in place of an older one."""
     model, card = pretrained.load("caption_diffusion"), pretrained.card("caption_diffusion")
     tables = card.get("tables", {})
-    lines = {line.split(" | ")[0].removeprefix("| "): line for line in tables.get(title, [])[len(HEAD) :]} | lines
-    tables[title] = [*HEAD, *(lines[name] for name in WAYS if name in lines)]
+    lines = {kept.split(" | ")[0].removeprefix("| "): kept for kept in tables.get(title, [])[len(HEAD) :]}
+    lines[name] = line
+    tables[title] = [*HEAD, *(lines[way] for way in WAYS if way in lines)]
     pretrained.save(pretrained.WEIGHTS / "caption_diffusion.safetensors", model, card=card | {"tables": tables})
 
 
@@ -209,7 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
         print(line, flush=True)
         if options.keep:
-            keep({name: line}, title)
+            keep(name, line, title)
 
 
 if __name__ == "__main__":
