@@ -72,7 +72,7 @@ def test_even_times_are_even(scenes):
 
 def test_alignment_adds_how_far_the_guess_is_from_what_the_judge_sees(scenes):
     way = WAYS["aligned with the judge"]
-    prepared = way.prepare(scenes)
+    prepared = way.prepare(scenes, None)
     judge = pretrained.load("judge")
     pictures = EmojiScenes("train", length=20).take(range(20)).images
     with torch.no_grad():
@@ -98,8 +98,9 @@ def test_alignment_adds_how_far_the_guess_is_from_what_the_judge_sees(scenes):
 def test_an_aligned_network_learns_its_guess_and_draws_as_any_other(scenes):
     way = WAYS["aligned with the judge"]
     torch.manual_seed(0)
-    model, _ = speedrun.train(way._replace(denoiser=TINY | {"depth": 2}, batch_size=4), scenes, 1.0)
-    fresh = a_model(way._replace(denoiser=TINY | {"depth": 2}))
+    small = way._replace(denoiser=TINY | {"depth": 2}, batch_size=4)
+    model, _ = speedrun.train(small, way.prepare(scenes, None), 1.0)
+    fresh = a_model(small)
     assert not torch.equal(model["denoiser"].guess[0].weight, fresh["denoiser"].guess[0].weight)
     painter = Painter(**model, codec=pretrained.load("codec"))
     assert painter.paint(scenes.words[:1], num_inference_steps=2).shape == (1, 3, 64, 64)
@@ -139,7 +140,7 @@ def test_a_row_for_each_way_that_is_asked_for(monkeypatch, capsys):
     figures = {"loss": 0.5, "objects": 0.25, "relation": 0.5, "background": 1.0, "frechet_distance": 3.0}
     monkeypatch.setattr(speedrun, "encode_scenes", lambda *args, **options: None)
     monkeypatch.setattr(speedrun, "train", lambda way, scenes, seconds: (nn.ModuleDict({"a": nn.Linear(3, 1)}), 6400))
-    monkeypatch.setattr(speedrun, "measure", lambda model, count: figures)
+    monkeypatch.setattr(speedrun, "measure", lambda model, count, objects: figures)
     speedrun.main(["--only", "GELU", "6 heads"])
     head, line, *rows = capsys.readouterr().out.splitlines()
     assert head.count("|") == line.count("|") == rows[0].count("|") == 9
@@ -161,7 +162,7 @@ def test_kept_lines_are_on_the_card_in_order_and_the_weights_stay(monkeypatch, t
         (0.2, ["--only", "6 heads", "--seconds", "2"]),
     ):
         row = {"loss": loss, "objects": 0.25, "relation": 0.5, "background": 1.0, "frechet_distance": 3.0}
-        monkeypatch.setattr(speedrun, "measure", lambda model, count, row=row: row)
+        monkeypatch.setattr(speedrun, "measure", lambda model, count, objects, row=row: row)
         speedrun.main(arguments)
     tables = pretrained.card("caption_diffusion")["tables"]
     tables = {title: lines for title, lines in tables.items() if title not in card.get("tables", {})}
@@ -174,7 +175,44 @@ def test_kept_lines_are_on_the_card_in_order_and_the_weights_stay(monkeypatch, t
     assert kept.keys() == weights.keys() and all(torch.equal(kept[name], value) for name, value in weights.items())
 
 
-def test_a_way_that_there_is_not_is_refused(capsys):
+def test_fewer_objects_are_trained_on_and_drawn(monkeypatch, tmp_path, capsys):
+    """Every scene of the training, of what the judge sees and of the measurement is of these alone."""
+    for name in ("caption_diffusion", "codec", "judge", "examiner"):
+        shutil.copy(pretrained.WEIGHTS / f"{name}.safetensors", tmp_path)
+    monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(speedrun, "NUM_SCENES", 200)
+    monkeypatch.setattr(speedrun, "NEW", 20)
+    monkeypatch.setattr(speedrun, "COUNT", 40)
+    asked, usual = [], speedrun.draw
+    monkeypatch.setattr(speedrun, "draw", lambda painter, captions: asked.extend(captions) or usual(painter, captions))
+    way = WAYS["aligned with the judge"]._replace(denoiser=TINY | {"depth": 2}, batch_size=4)
+    prepared = []
+    monkeypatch.setitem(
+        WAYS, "6 heads", way._replace(prepare=lambda *given: prepared.append(way.prepare(*given)) or prepared[0])
+    )
+    speedrun.main(["--only", "6 heads", "--seconds", "0.2", "--objects", "cat", "cake", "--keep"])
+    titles = pretrained.card("caption_diffusion")["tables"]
+    assert sum("--seconds 0.2 --objects cat cake`" in title for title in titles) == 1
+    assert len(asked) == 40 and all({"cat", "cake"} & set(caption.split()) for caption in asked)
+    assert not any({"dog", "fox", "house"} & set(caption.split()) for caption in asked)
+    assert "cat" in prepared[0].words and "dog" not in prepared[0].words
+    with torch.no_grad():
+        pictures = EmojiScenes("train", length=200, objects=["cat", "cake"]).take(range(200)).images
+        seen = pretrained.load("judge").feature_map(to_signed(pictures))
+    seen = seen - seen.mean(dim=(0, 2, 3), keepdim=True)
+    torch.testing.assert_close(prepared[0].latents[:, 8:].float(), seen, rtol=1e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--only", "magic"], "invalid choice: 'magic'"),
+        (["--objects", "dragon", "cat"], "invalid choice: 'dragon'"),
+        (["--objects", "cat"], "give two objects or more, each once"),
+        (["--objects", "cat", "cat"], "give two objects or more, each once"),
+    ],
+)
+def test_what_there_is_not_is_refused(arguments, said, capsys):
     with pytest.raises(SystemExit):
-        speedrun.main(["--only", "magic"])
-    assert "invalid choice: 'magic'" in capsys.readouterr().err
+        speedrun.main(arguments)
+    assert said in capsys.readouterr().err
