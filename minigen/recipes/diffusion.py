@@ -3,7 +3,7 @@
 `python -m minigen.recipes.diffusion`
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,9 @@ DROPPED = 0.1  # the share of classes that are left out, for guidance
 GUIDANCE_SCALE = 1.25  # that the pictures are measured at
 
 
-def make_model() -> nn.ModuleDict:
-    """The classes' encoder and the denoiser on pixels, with convolutions on both ends."""
-    denoiser = Denoiser(channels=3, size=SIZE, width=128, depth=3, num_heads=2, ends=(32, 64))
+def make_model(*, ends: Sequence[int] = (32, 64)) -> nn.ModuleDict:
+    """The classes' encoder and the denoiser on pixels, with convolutions of so many channels on both ends."""
+    denoiser = Denoiser(channels=3, size=SIZE, width=128, depth=3, num_heads=2, ends=ends)
     return nn.ModuleDict({"encoder": ClassEncoder(num_classes=NUM_CLASSES), "denoiser": denoiser})
 
 
