@@ -8,6 +8,7 @@ import copy
 import importlib
 import re
 from itertools import pairwise
+from xml.etree import ElementTree
 
 import house
 import nbformat
@@ -44,6 +45,21 @@ def test_a_lesson_ends_with_links_to_its_neighbours():
     ends = {path.name: nbformat.read(path, as_version=4).cells[-1].source for path in NOTEBOOKS}
     for one, next_one in pairwise(ends):
         assert f"]({next_one})" in ends[one] and f"]({one})" in ends[next_one], f"{one} and {next_one}"
+
+
+def test_every_picture_beside_the_lessons_is_shown_and_every_drawing_can_be_read_on_a_dark_page():
+    pages = [path.read_text(encoding="utf-8") for path in (*NOTEBOOKS, house.ROOT / "README.md")]
+    pictures = sorted((house.ROOT / "notebooks" / "pictures").iterdir())
+    assert not [path.name for path in pictures if not any(f"pictures/{path.name})" in page for page in pages)]
+    drawings = [path for path in pictures if path.suffix == ".svg"]
+    assert drawings
+    for path in drawings:
+        drawing = ElementTree.parse(path).getroot()
+        parts = [(part.tag.rpartition("}")[2], part.attrib) for part in drawing]
+        assert parts[0][0] == "title" and not re.search(r"<script|href=|url\((?!#)", path.read_text("utf-8")), path.name
+        ground = next(found for kind, found in parts if kind == "rect")
+        size = {side: drawing.get(side) for side in ("width", "height")}
+        assert ground["fill"] == "#ffffff" and size.items() <= ground.items(), path.name
 
 
 # --- the checker itself -------------------------------------------------------------------------------------
