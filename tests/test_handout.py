@@ -192,16 +192,15 @@ def test_what_opens_the_lesson_online_is_left_out(folder, name):
 
 @pytest.mark.parametrize("name", LESSONS)
 def test_every_picture_is_there_with_its_words(pages, name):
-    lesson = LESSONS[name]
-    shown = [
-        (html.unescape(output.metadata[kind]["alt"]), re.sub(r"\s", "", output.data[kind]))
-        for output in _outputs(lesson)
-        for kind in ("image/png", "image/jpeg")
-        if kind in output.get("data", {})
-    ]
-    cover = re.search(r"^!\[(.+)\]\((.+)\)", lesson.cells[0].source, re.MULTILINE)
-    file = NOTEBOOKS / cover[2]
-    expected = [(cover[1], base64.b64encode(file.read_bytes()).decode()), *shown]
+    expected = []
+    for cell in LESSONS[name].cells:
+        if cell.cell_type == "markdown":
+            for words, file in re.findall(r"^!\[(.+)\]\((pictures/.+)\)", cell.source, re.MULTILINE):
+                expected.append((words, base64.b64encode((NOTEBOOKS / file).read_bytes()).decode()))
+        for output in cell.get("outputs", []):
+            for kind in {"image/png", "image/jpeg"} & set(output.get("data", {})):
+                alt = html.unescape(output.metadata[kind]["alt"])
+                expected.append((alt, re.sub(r"\s", "", output.data[kind])))
     images = pages[f"{name}.html"].of("img")
     assert [(image["alt"], image["src"].split(",", 1)[1].replace("\n", "")) for image in images] == expected
 
