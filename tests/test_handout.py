@@ -86,10 +86,6 @@ def _drawn(file):
     return [re.sub("<annotation.*?</annotation>", "", formula, flags=re.DOTALL) for formula in formulas]
 
 
-def _outputs(lesson):
-    return [output for cell in lesson.cells if cell.cell_type == "code" for output in cell.outputs]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The handouts of the lessons as they are committed."""
