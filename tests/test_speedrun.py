@@ -207,9 +207,9 @@ def test_fewer_objects_are_trained_on_and_drawn(monkeypatch, tmp_path, capsys):
     "arguments, said",
     [
         (["--only", "magic"], "invalid choice: 'magic'"),
-        (["--objects", "dragon", "cat"], "invalid choice: 'dragon'"),
-        (["--objects", "cat"], "give two objects or more, each once"),
-        (["--objects", "cat", "cat"], "give two objects or more, each once"),
+        (["--objects", "dragon", "cat"], "'dragon'"),
+        (["--objects", "cat"], "expected two or more, each once"),
+        (["--objects", "cat", "cat"], "expected two or more, each once"),
     ],
 )
 def test_what_there_is_not_is_refused(arguments, said, capsys):
