@@ -4,7 +4,6 @@ DiT (Peebles and Xie, 2023, arXiv:2212.09748) with PixArt's one modulation for a
 arXiv:2310.00426), and the cross-attention of Stable Diffusion (Rombach et al., 2022, arXiv:2112.10752).
 """
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -12,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minigen.layers import Condition, Conditioner, SquaredReLU, attend, into_heads
+from minigen.layers import Condition, Conditioner, SquaredReLU, attend, into_heads, sinusoids
 
 
 class ClassEncoder(Conditioner):
@@ -87,15 +86,6 @@ class ConvBlock(nn.Module):
         shift, scale = self.modulation(time)[:, :, None, None].chunk(2, dim=1)  # [N,C,1,1]
         h = self.conv1(F.silu(self.norm(x))) * (1 + scale) + shift
         return x + self.conv2(F.silu(h))
-
-
-def sinusoids(t: Tensor, width: int, *, span: float = 10_000) -> Tensor:
-    """t [N] as cosines and sines of falling frequency, 1 to 1/span, [N,width]: steps, or real times in thousandths."""
-    if t.is_floating_point():
-        t = 1000 * t
-    frequencies = torch.exp(-math.log(span) * torch.arange(width // 2, device=t.device) / (width // 2))
-    angles = t[:, None].float() * frequencies  # [N,width/2]
-    return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
 def grid_of_sinusoids(side: int, width: int) -> Tensor:

@@ -59,6 +59,15 @@ def into_heads(x: Tensor, num_heads: int) -> Tensor:
     return x.unflatten(2, (num_heads, -1)).transpose(1, 2)
 
 
+def sinusoids(t: Tensor, width: int, *, span: float = 10_000) -> Tensor:
+    """t [N] as cosines and sines of falling frequency, 1 to 1/span, [N,width]: steps, or real times in thousandths."""
+    if t.is_floating_point():
+        t = 1000 * t
+    frequencies = torch.exp(-math.log(span) * torch.arange(width // 2, device=t.device) / (width // 2))
+    angles = t[:, None].float() * frequencies  # [N,width/2]
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
 class SquaredReLU(nn.Module):
     """max(x, 0) squared, where transformers usually have GELU (So et al., 2021, arXiv:2109.08668)."""
 

@@ -903,10 +903,31 @@ _ROOMS = [
     ),
     Bug(
         "real times all look like zero",
-        "minigen/denoiser.py",
+        "minigen/layers.py",
         "t = 1000 * t",
         "t = 1 * t",
         ("test_denoiser.py::test_times_are_told_in_thousandths_or_in_steps",),
+    ),
+    Bug(
+        "the order of words begins as small noise",
+        "minigen/text.py",
+        "nn.Parameter(sinusoids(torch.arange(max_length), width, span=100)[None])",
+        "nn.Parameter(0.02 * torch.randn(1, max_length, width))",
+        ("test_text.py::test_an_encoder_begins_knowing_the_order_of_words",),
+    ),
+    Bug(
+        "a word is said to stand where its caption names it, not where it is",
+        "minigen/recipes/reading.py",
+        "scene = parse_caption(caption)",
+        "scene = parse_caption(caption.replace('right of', 'left of'))",
+        ("test_reading.py::test_each_word_is_asked_what_it_names",),
+    ),
+    Bug(
+        "an encoder that can read forgets it while it draws",
+        "minigen/recipes/reading.py",
+        "encoder.requires_grad_(False)",
+        "encoder.requires_grad_(True)",
+        ("test_reading.py::test_what_can_read_is_left_alone_by_what_trains_on",),
     ),
     Bug(
         "the way out forgets what the way in saw",

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from minigen.denoiser import ClassEncoder, Denoiser, grid_of_sinusoids, sinusoids
+from minigen.denoiser import ClassEncoder, Denoiser, grid_of_sinusoids
 from minigen.diffusion import RectifiedFlow, diffusion_loss
-from minigen.layers import Condition, attend
+from minigen.layers import Condition, attend, sinusoids
 
 SHAPES = {"latents": {"channels": 4, "size": 8}, "pixels": {"channels": 3, "size": 16, "ends": (8, 16)}}
 each_shape = pytest.mark.parametrize("kind", SHAPES)

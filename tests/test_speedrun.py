@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import time
 
 import pytest
 import torch
@@ -42,10 +43,17 @@ def test_gelu_takes_the_place_of_every_squared_relu():
     assert SquaredReLU not in kinds and usual.count(SquaredReLU) == kinds.count(nn.GELU) > 0
 
 
-def test_only_the_places_begin_as_noise():
-    changed, usual = (a_model(way).state_dict() for way in (WAYS["places begin as small noise"], USUAL))
-    assert [name for name in usual if not torch.equal(usual[name], changed[name])] == ["denoiser.places"]
-    assert 0.01 < changed["denoiser.places"].std() < 0.03
+@pytest.mark.parametrize(
+    ("name", "noise"),
+    [
+        ("places begin as small noise", "denoiser.places"),
+        ("words' positions begin as small noise", "encoder.position"),
+    ],
+)
+def test_only_the_places_or_the_order_of_words_begin_as_noise(name, noise):
+    changed, usual = (a_model(way).state_dict() for way in (WAYS[name], USUAL))
+    assert [name for name in usual if not torch.equal(usual[name], changed[name])] == [noise]
+    assert 0.01 < changed[noise].std() < 0.03
 
 
 def test_adamw_has_every_parameter_and_its_rate_rises_and_falls():
@@ -123,6 +131,25 @@ def test_it_trains_for_the_seconds_it_is_given_and_counts_the_pictures(scenes):
     assert model["denoiser"].out_of.weight.any(), "it did not learn"
 
 
+def test_an_encoder_that_reads_first_takes_its_time_from_the_drawing(scenes, monkeypatch):
+    read = []
+
+    def teach(encoder, captions):
+        read.extend(captions)
+        nn.init.ones_(encoder.position)
+        encoder.position.requires_grad_(False)
+        time.sleep(1)
+
+    monkeypatch.setattr(speedrun.reading, "teach", teach)
+    way = Way(TINY, batch_size=4)
+    _, usual = speedrun.train(way, scenes, 1.2, ["cat", "cake"])
+    assert not read
+    model, pictures = speedrun.train(way._replace(reads=True), scenes, 1.2, ["cat", "cake"])
+    assert pictures < usual / 2
+    assert (model["encoder"].position == 1).all() and model["denoiser"].out_of.weight.any()
+    assert len(read) == 40 and all("cat" in c or "cake" in c or "猫" in c or "蛋糕" in c for c in read)
+
+
 def test_what_it_measures(monkeypatch):
     """The loss of a network that says 0 is that of the velocity itself: 1 of the noise and 1 of the latents."""
     monkeypatch.setattr(speedrun, "NEW", 40)
@@ -139,7 +166,7 @@ def test_what_it_measures(monkeypatch):
 def test_a_row_for_each_way_that_is_asked_for(monkeypatch, capsys):
     figures = {"loss": 0.5, "objects": 0.25, "relation": 0.5, "background": 1.0, "frechet_distance": 3.0}
     monkeypatch.setattr(speedrun, "encode_scenes", lambda *args, **options: None)
-    monkeypatch.setattr(speedrun, "train", lambda way, scenes, seconds: (nn.ModuleDict({"a": nn.Linear(3, 1)}), 6400))
+    monkeypatch.setattr(speedrun, "train", lambda *given: (nn.ModuleDict({"a": nn.Linear(3, 1)}), 6400))
     monkeypatch.setattr(speedrun, "measure", lambda model, count, objects: figures)
     speedrun.main(["--only", "GELU", "6 heads"])
     head, line, *rows = capsys.readouterr().out.splitlines()
@@ -154,7 +181,7 @@ def test_kept_lines_are_on_the_card_in_order_and_the_weights_stay(monkeypatch, t
     weights, card = pretrained.load("caption_diffusion").state_dict(), pretrained.card("caption_diffusion")
     monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path)
     monkeypatch.setattr(speedrun, "encode_scenes", lambda *args, **options: None)
-    monkeypatch.setattr(speedrun, "train", lambda way, scenes, seconds: (nn.ModuleDict({"a": nn.Linear(3, 1)}), 6400))
+    monkeypatch.setattr(speedrun, "train", lambda *given: (nn.ModuleDict({"a": nn.Linear(3, 1)}), 6400))
     for loss, arguments in (
         (0.5, ["--only", "6 heads", "GELU", "--seconds", "1.5", "--keep"]),
         (0.4, ["--only", "6 heads", "--seconds", "1.5", "--keep"]),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from minigen.data.glyphs import LANGUAGES
 
@@ -139,12 +140,11 @@ def parse_caption(caption: str) -> Scene:
     A size left out is taken as large, a background left out as white. Raises ValueError in one sentence that names
     the word that is not understood, or what is missing.
     """
-    objects, relation, background, size, text = [], None, None, "large", caption.lower()
-    for match in _WORDS.finditer(text):
-        kind, value = _VOCABULARY.get(match[0], ("unknown", match[0]))
+    objects, relation, background, size = [], None, None, "large"
+    for text, kind, value in parts_of(caption):
         if kind == "unknown":
             raise ValueError(
-                f"the caption {caption!r} holds {value!r}, which names no object, size, relation or background"
+                f"the caption {caption!r} holds {text!r}, which names no object, size, relation or background"
             )
         if kind == "size":
             size = value
@@ -165,6 +165,20 @@ def parse_caption(caption: str) -> Scene:
         return Scene((objects[0],), background or "white")
     name, turned = relation
     return Scene(tuple(reversed(objects) if turned else objects), background or "white", name)
+
+
+class Part(NamedTuple):
+    """A stretch of a caption, and what it names."""
+
+    text: str
+    kind: str  # "object", "size", "relation", "background"; "glue", which names nothing, or "unknown"
+    value: object  # the English name; of a relation its name, and whether the caption turns it round
+
+
+def parts_of(caption: str) -> list[Part]:
+    """Cut a caption, English or Chinese, into its parts, the longest words first: 熊猫 is a panda and no bear."""
+    texts = (match[0] for match in _WORDS.finditer(caption.lower()))
+    return [Part(text, *_VOCABULARY.get(text, ("unknown", None))) for text in texts]
 
 
 def _too_many(kind: str, caption: str):
@@ -188,7 +202,7 @@ def _vocabulary() -> dict[str, tuple[str, object]]:
 
 
 _VOCABULARY = _vocabulary()
-# Longest words first, so that 熊猫 is a panda and no bear; then whatever else stands there, to be named as unknown
+# Longest words first; then whatever else stands there, to be named as unknown
 _WORDS = re.compile(
     "|".join(
         rf"\b{re.escape(word)}\b" if word.isascii() else re.escape(word)

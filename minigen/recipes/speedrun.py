@@ -5,6 +5,7 @@ far, fewer objects (`--objects cat fox cake`) tell the ways apart.
 """
 
 import argparse
+import copy
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,7 +23,15 @@ from minigen.images import to_signed
 from minigen.layers import SquaredReLU
 from minigen.metrics import caption_adherence, collect_features, collect_logits, fidelity
 from minigen.painter import Painter
-from minigen.recipes.caption_diffusion import Encoded, draw, encode_scenes, latents_and_captions, loss_fn
+from minigen.recipes import reading
+from minigen.recipes.caption_diffusion import (
+    LANGUAGES,
+    Encoded,
+    draw,
+    encode_scenes,
+    latents_and_captions,
+    loss_fn,
+)
 from minigen.recipes.frame import Options, hardware, muon_adamw, warm_up_and_fall
 from minigen.text import TextEncoder, Tokens
 from minigen.training import EMA, fit, make_step
@@ -49,6 +58,11 @@ def with_gelu(model: nn.ModuleDict) -> None:
 def places_as_noise(model: nn.ModuleDict) -> None:
     """Nobody tells the places where they are: they have to find out."""
     nn.init.normal_(model["denoiser"].places, std=0.02)
+
+
+def words_as_noise(model: nn.ModuleDict) -> None:
+    """Nobody tells the words who comes first, either."""
+    nn.init.normal_(model["encoder"].position, std=0.02)
 
 
 def nothing(model: nn.ModuleDict) -> None:
@@ -102,6 +116,7 @@ class Way(NamedTuple):
     change: Callable[[nn.ModuleDict], None] = nothing
     optimizer: Callable[[nn.ModuleDict, int], tuple] = muon_adamw
     batch_size: int = 64
+    reads: bool = False  # the encoder learns to read first, in the same seconds
     loss: Callable[[nn.ModuleDict, tuple[Tensor, Tokens]], Tensor] = loss_fn
     prepare: Callable[[Encoded, Sequence[str] | None], Encoded] = lambda scenes, objects: scenes
 
@@ -110,6 +125,7 @@ WAYS = {
     "as the recipe does it": Way(),
     "AdamW for all": Way(optimizer=adamw),
     "places begin as small noise": Way(change=places_as_noise),
+    "words' positions begin as small noise": Way(change=words_as_noise),
     "GELU": Way(change=with_gelu),
     "6 heads": Way({"num_heads": 6}),
     "wide and shallow: width 256, depth 3": Way({"width": 256, "depth": 3, "num_heads": 4}),
@@ -117,6 +133,7 @@ WAYS = {
     "narrow: width 128, 2 heads": Way({"width": 128, "num_heads": 2}),
     "narrow, batches of 32": Way({"width": 128, "num_heads": 2}, batch_size=32),
     "narrower: width 96, 2 heads, batches of 32": Way({"width": 96, "num_heads": 2}, batch_size=32),
+    "narrower, and the encoder reads first": Way({"width": 96, "num_heads": 2}, batch_size=32, reads=True),
     "times evenly spread": Way(loss=partial(loss_fn, process=EvenTimes())),
     "aligned with the judge": Way(change=with_a_guess, loss=with_the_judge, prepare=with_what_the_judge_sees),
     "batches of 32": Way(batch_size=32),
@@ -124,13 +141,20 @@ WAYS = {
 }
 
 
-def train(way: Way, scenes: Encoded, seconds: float) -> tuple[nn.ModuleDict, int]:
+def train(way: Way, scenes: Encoded, seconds: float, objects: Sequence[str] | None = None) -> tuple[nn.ModuleDict, int]:
     """The network after so many seconds, and how many pictures it has seen by then."""
     device = runtime.pick_device()
+    torch.manual_seed(0)
+    encoder, begun = TextEncoder(words=scenes.words).to(device), time.perf_counter()
+    if way.reads:
+        count = len(scenes.latents)
+        datasets = [EmojiScenes("train", length=count, language=lang, objects=objects) for lang in LANGUAGES]
+        reading.teach(encoder, [caption for dataset in datasets for caption in dataset.captions(range(count))])
+    seconds -= time.perf_counter() - begun
 
     def run(num_steps: int) -> tuple[nn.ModuleDict, float]:
         torch.manual_seed(0)
-        model = nn.ModuleDict({"encoder": TextEncoder(words=scenes.words), "denoiser": Denoiser(**way.denoiser)})
+        model = nn.ModuleDict({"encoder": copy.deepcopy(encoder), "denoiser": Denoiser(**way.denoiser)})
         way.change(model)
         model.to(device)
         optimizer, scheduler = way.optimizer(model, num_steps)
@@ -142,7 +166,7 @@ def train(way: Way, scenes: Encoded, seconds: float) -> tuple[nn.ModuleDict, int
         return average.model, time.perf_counter() - begun
 
     run(3)  # to warm up
-    num_steps = max(1, round(20 * seconds / run(20)[1]))  # the schedule has to know where it ends
+    num_steps = max(1, round(20 * max(0.0, seconds) / run(20)[1]))  # the schedule has to know where it ends
     return run(num_steps)[0], num_steps * way.batch_size
 
 
@@ -206,7 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(*HEAD, sep="\n", flush=True)
     for name in options.only:
         way = WAYS[name]
-        model, pictures = train(way, way.prepare(scenes, objects), options.seconds)
+        model, pictures = train(way, way.prepare(scenes, objects), options.seconds, objects)
         row = measure(model, COUNT, objects)
         size = sum(p.numel() for p in model.parameters())
         line = (
