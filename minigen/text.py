@@ -114,7 +114,7 @@ class TextEncoder(Conditioner):
         self.tokenizer = Tokenizer(words)
         self.max_length = max_length
         self.embed = nn.Embedding(len(self.tokenizer), width, padding_idx=0)
-        # Learnt, but from sinusoids on: begun as small noise, it takes most of a short training to tell who comes first
+        # Learnt, but from sinusoids on: begun as small noise, it takes long to tell who comes first
         self.position = nn.Parameter(sinusoids(torch.arange(max_length), width, span=100)[None])
         self.blocks = nn.ModuleList(TextBlock(width, num_heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)

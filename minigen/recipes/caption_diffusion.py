@@ -1,4 +1,4 @@
-"""Lesson 06's model, trained for longer: draws what a caption says at 64x64, in English or in Chinese.
+"""Lesson 06's model, twice as wide and trained for longer: draws what a caption says, in English or in Chinese.
 
 `python -m minigen.recipes.caption_diffusion`
 """

@@ -77,7 +77,7 @@ def one_cycle(optimizer: Optimizer, peak: float, num_steps: int, *, warm_up: flo
 def muon_adamw(model: nn.ModuleDict, num_steps: int) -> tuple[Optimizer, LRScheduler]:
     """Muon for the matrices in the model's transformers, AdamW for the rest; both rates warm up, then fall on a cosine.
 
-    model: a denoiser and the encoder of its conditions.
+    model: its parts, such as a denoiser and the encoder of its conditions.
     """
     matrices = [matrix for part in model.values() for matrix in matrices_of(getattr(part, "blocks", nn.ModuleList()))]
     others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]

@@ -24,7 +24,6 @@ from nbformat import NotebookNode
 
 from minigen import runtime
 
-SLOW = "keep what a slow processor makes, too, which trains less than the lesson says"
 TIMEOUT = 1200  # seconds for one cell: those of a slow machine take longer than the 90 that are meant
 ENDINGS = {"image/png": ".png", "image/jpeg": ".jpg"}
 MINUTES, LONGER, MINUTES_OF_ALL, MEMORY_GB = 6, {"06": 10}, 36, 4  # what a lesson may take on two cores
@@ -71,7 +70,7 @@ def run(path: Path) -> None:
     print(f"{path.name}: {cost.seconds:.0f} s, {path.stat().st_size / 1000:.0f} KB", flush=True)
 
 
-def repeat(path: Path, seeds: list[int], *, slow: bool = False) -> None:
+def repeat(path: Path, seeds: list[int]) -> None:
     """Run a lesson up to its cell tagged "results" once a seed, and save what it measured to results/NAME.json.
 
     The lesson sets `SEED = ...` in one line and puts what it measured, as numbers, into a dict `results`.
@@ -92,7 +91,6 @@ def repeat(path: Path, seeds: list[int], *, slow: bool = False) -> None:
     file = path.parent / "results" / f"{path.stem}.json"
     file.parent.mkdir(exist_ok=True)
     command = f"python -m minigen.recipes.lessons repeat notebooks/{path.name} --seeds {' '.join(map(str, seeds))}"
-    command += " --slow" if slow else ""
     file.write_text(json.dumps({"command": command, "seeds": seeds, **results}, indent=2) + "\n", encoding="utf-8")
 
 
@@ -205,20 +203,17 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run", help="execute lessons in place")
     running.add_argument("notebooks", nargs="+", type=Path)
-    running.add_argument("--slow", action="store_true", help=SLOW)
     repeating = commands.add_parser("repeat", help="measure the spread over seeds")
     repeating.add_argument("notebook", type=Path)
     repeating.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    repeating.add_argument("--slow", action="store_true", help=SLOW)
     costing = commands.add_parser("cost", help="measure time and memory, on cores with nothing else to do")
     costing.add_argument("notebooks", nargs="+", type=Path)
     going_online = commands.add_parser("online", help="write the repository's address, in the top folder of a clone")
     going_online.add_argument("address", metavar="OWNER/NAME", help="where at GitHub the repository is")
     options = parser.parse_args(arguments)
-    if options.command in ("run", "repeat") and not options.slow and runtime.is_slow(runtime.pick_device()):
+    if options.command in ("run", "repeat") and runtime.is_slow(runtime.pick_device()):
         # Its outputs and results would not be those of the lesson that is told
-        wish = "use another, or --slow"
-        parser.exit(2, f"{parser.prog}: on this slow processor a lesson trains less than it says: {wish}\n")
+        parser.exit(2, f"{parser.prog}: on this slow processor a lesson trains less than it says: use another\n")
     if options.command == "run":
         for path in options.notebooks:
             run(path)
@@ -231,7 +226,7 @@ def main(arguments: list[str] | None = None) -> None:
         except (ValueError, OSError) as error:
             parser.exit(2, f"{parser.prog}: {error}\n")
     else:
-        repeat(options.notebook, options.seeds, slow=options.slow)
+        repeat(options.notebook, options.seeds)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 An encoder that learns by drawing alone stays a bag of words for most of a short training: in "a cat to the left of a
 fox" it finds a cat and a fox, and tosses a coin for their places. The large models do not wait for that either: theirs
-have read before (Imagen: Saharia et al., 2022, arXiv:2205.11487). Here the captions are of scenes whose truth is known.
+have read before (Imagen: Saharia et al., 2022, arXiv:2205.11487). Here a small grammar gives the answers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from minigen.recipes.frame import muon_adamw
 from minigen.text import TextEncoder, Tokenizer, split
 from minigen.training import fit, make_step
 
-QUESTIONS = {  # that each word is asked, with the answers that there are
+QUESTIONS = {  # that words are asked, with the answers that there are
     "what": tuple(OBJECTS),
     "where": ("alone", "left", "right", "above", "below"),
     "size": tuple(SIZES),
@@ -70,6 +70,7 @@ def make_reader(encoder: TextEncoder) -> nn.ModuleDict:
 
 def read(reader: nn.ModuleDict, ids: Tensor) -> dict[str, Tensor]:
     """ids [N,L] -> what the reader answers for each token, {question: logits [N,L,answers]}."""
+    ids = ids.to(reader["encoder"].empty_token.device)
     tokens = reader["encoder"](ids, ids > 0).tokens  # [N,L,D]
     return {question: head(tokens) for question, head in reader["heads"].items()}
 
@@ -89,7 +90,7 @@ def share_right(reader: nn.ModuleDict, lesson: Lesson) -> dict[str, float]:
     shares = {}
     for (question, said), right in zip(read(reader, lesson.ids).items(), lesson.answers.unbind(dim=2), strict=True):
         asked = right != UNASKED
-        shares[question] = (said.argmax(dim=2) == right)[asked].float().mean().item()
+        shares[question] = (said.argmax(dim=2).cpu() == right)[asked].float().mean().item()
     return shares
 
 

@@ -45,7 +45,7 @@ def split(pictures: CaptionedFolder) -> tuple[Subset, Subset]:
 
 
 def make_model(captions: list[str]) -> nn.ModuleDict:
-    """A reader of captions in these words, and a denoiser: small, as the pictures are few."""
+    """A text encoder for these words and a denoiser, which learn together: small, as the pictures are few."""
     tokenizer = Tokenizer.from_captions(captions)
     encoder = TextEncoder(words=tokenizer.words, max_length=tokenizer(captions).ids.shape[1])
     return nn.ModuleDict({"encoder": encoder, "denoiser": Denoiser(width=128, depth=4, num_heads=4)})
