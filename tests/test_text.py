@@ -117,10 +117,7 @@ def test_each_token_sees_all_others_and_their_order():
 
 
 def test_an_encoder_begins_knowing_the_order_of_words():
-    """A word said first or last differs by more than a twentieth: else much of a short training goes to find that out.
-
-    With positions that begin as small noise it is one part in a hundred.
-    """
+    """A word said first or last differs by a good part of its length: else a short training goes to find that out."""
     encoder = an_encoder(width=64)
     ids = torch.tensor([[5, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 5]])
     tokens = encoder(ids, ids > 0).tokens

@@ -58,13 +58,19 @@ def encode(
     return Encoded(latents, ids, tokenizer.words)
 
 
+def captions_of(split: str, count: int, objects: Sequence[str] | None = None) -> list[list[str]]:
+    """The captions of a split's first `count` scenes (of these objects), in each language one list."""
+    datasets = [EmojiScenes(split, length=count, language=language, objects=objects) for language in LANGUAGES]
+    return [dataset.captions(range(count)) for dataset in datasets]
+
+
 def encode_scenes(
     codec: Codec, count: int, *, device: torch.device | str, objects: Sequence[str] | None = None
 ) -> Encoded:
     """The first `count` scenes of the training split (of these objects), with their captions in both languages."""
-    datasets = [EmojiScenes("train", length=count, language=language, objects=objects) for language in LANGUAGES]
-    captions = [dataset.captions(range(count)) for dataset in datasets]
-    return encode(codec, datasets[0], captions, Tokenizer.from_captions(itertools.chain(*captions)), device=device)
+    captions = captions_of("train", count, objects)
+    tokenizer = Tokenizer.from_captions(itertools.chain(*captions))
+    return encode(codec, EmojiScenes("train", length=count, objects=objects), captions, tokenizer, device=device)
 
 
 def latents_and_captions(pictures: Encoded, options: Options, start: int) -> Iterator[tuple[Tensor, Tokens]]:

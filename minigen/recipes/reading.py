@@ -25,6 +25,7 @@ QUESTIONS = {  # that words are asked, with the answers that there are
     "ground": tuple(BACKGROUNDS),
 }
 UNASKED = -1
+BATCH_SIZE = 64
 _PLACES = {None: ("alone",), "left of": ("left", "right"), "above": ("above", "below")}
 
 
@@ -94,24 +95,22 @@ def share_right(reader: nn.ModuleDict, lesson: Lesson) -> dict[str, float]:
     return shares
 
 
-def teach(
-    encoder: TextEncoder, captions: Sequence[str], *, num_steps: int = 200, batch_size: int = 64, seed: int = 0
-) -> nn.ModuleDict:
+def teach(encoder: TextEncoder, captions: Sequence[str], *, num_steps: int = 200, seed: int = 0) -> nn.ModuleDict:
     """Teach the encoder to read these captions, then freeze all of it but the empty caption; returns its reader.
 
     Two hundred steps are some ten seconds on two cores.
     """
-    reader = make_reader(encoder)
-    lesson, device = lesson_of(encoder.tokenizer, captions), encoder.empty_token.device
-    reader.to(device)
+    device = encoder.empty_token.device
+    reader = make_reader(encoder).to(device)
+    lesson = Lesson(*(part.to(device) for part in lesson_of(encoder.tokenizer, captions)))
     optimizer, scheduler = muon_adamw(reader, num_steps)
     step = make_step(reader, loss_fn, optimizer, scheduler=scheduler, max_grad_norm=1.0)
     generator = torch.Generator().manual_seed(seed)
 
     def batches() -> Iterator[Lesson]:
         while True:
-            rows = torch.randint(len(captions), (batch_size,), generator=generator)
-            yield Lesson(lesson.ids[rows].to(device), lesson.answers[rows].to(device))
+            rows = torch.randint(len(captions), (BATCH_SIZE,), generator=generator)
+            yield Lesson(lesson.ids[rows], lesson.answers[rows])
 
     fit(step, batches(), num_steps=num_steps)
     encoder.requires_grad_(False)

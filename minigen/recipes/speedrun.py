@@ -6,6 +6,7 @@ far, fewer objects (`--objects cat fox cake`) tell the ways apart.
 
 import argparse
 import copy
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,8 +26,8 @@ from minigen.metrics import caption_adherence, collect_features, collect_logits,
 from minigen.painter import Painter
 from minigen.recipes import reading
 from minigen.recipes.caption_diffusion import (
-    LANGUAGES,
     Encoded,
+    captions_of,
     draw,
     encode_scenes,
     latents_and_captions,
@@ -147,9 +148,7 @@ def train(way: Way, scenes: Encoded, seconds: float, objects: Sequence[str] | No
     torch.manual_seed(0)
     encoder, begun = TextEncoder(words=scenes.words).to(device), time.perf_counter()
     if way.reads:
-        count = len(scenes.latents)
-        datasets = [EmojiScenes("train", length=count, language=lang, objects=objects) for lang in LANGUAGES]
-        reading.teach(encoder, [caption for dataset in datasets for caption in dataset.captions(range(count))])
+        reading.teach(encoder, list(itertools.chain(*captions_of("train", len(scenes.latents), objects))))
     seconds -= time.perf_counter() - begun
 
     def run(num_steps: int) -> tuple[nn.ModuleDict, float]:
