@@ -81,7 +81,7 @@ class MuonAdamW(Optimizer):
         lr_matrices: float,
     ):
         muon = Muon(matrices, lr=lr_matrices)
-        adamw = AdamW(others, lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
+        adamw = AdamW(others, lr=lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
         self.parts = (muon, adamw)
         super().__init__([*muon.param_groups, *adamw.param_groups], {})
         self._share_groups()
